@@ -362,7 +362,7 @@ class TestOrder:
         assert simulated.receive_bodies(MaxNumberOfMessages=2) == ["quiet", "noisy 4"]
 
     def test_order_is_decided_by_the_injected_function(self, simulated: Simulated) -> None:
-        def choose_last(queue: Queue) -> Message:
+        def choose_last(queue: Queue, _now: float) -> Message:
             return queue.visible()[-1]
 
         simulated.aws.sqs.delivery_order = choose_last

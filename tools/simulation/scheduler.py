@@ -273,9 +273,14 @@ class Scheduler:
         self._push(self.now + delay_seconds, actor, None)
 
     def _wait_until(self, actor: Actor, when: float) -> None:
-        """Wait for that time. If another actor is next, switch to it without a detour through the hub."""
+        """Wait for that time. If another actor is next, switch to it without a detour through the hub.
+
+        One that has not started yet starts from the hub: it would inherit the recursion depth of this actor.
+        """
         queue = self._queue
-        if not queue or queue[0][2] is None or queue[0][0] > self._until or self._is_stopped:
+        following = queue[0][2] if queue else None
+        is_direct = following is not None and bool(following.greenlet)
+        if not is_direct or queue[0][0] > self._until or self._is_stopped:
             self._push(when, actor, None)
             self._hub.switch()
             self.current = actor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,12 @@ if TYPE_CHECKING:
 _DEFAULT_VISIBILITY_SECONDS = 30
 _DEFAULT_RETENTION_SECONDS = 4 * 24 * 3600
 MAX_IN_FLIGHT = 120_000
+# Amazon SQS developer guide, "How Amazon SQS fair queues work": a group is a noisy neighbor with more than so
+# large a share of the messages in flight, of which it has so many, or of the recent processing time. How long
+# "recent" is, is not documented; after five minutes without messages a group is quiet again.
+_NOISY_SHARE = 0.1
+_MIN_NOISY_IN_FLIGHT = 30
+_RECENT_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -39,13 +46,14 @@ class Message:
     attributes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     receive_count: int = 0
     first_received_at: float | None = None
+    received_at: float = 0.0
     receipt: str | None = None
     available_at: float = 0.0
     dead_letter_source: str | None = None
 
 
-type DeliveryOrder = Callable[[Queue], Message]
-"""Chooses the next message to receive from a queue with visible messages."""
+type DeliveryOrder = Callable[[Queue, float], Message]
+"""Chooses the next message to receive from a queue with visible messages, at a time."""
 
 
 class Queue:
@@ -57,6 +65,7 @@ class Queue:
         self._visible_count = 0
         self._in_flight: dict[int, Message] = {}
         self._in_flight_by_group: dict[str | None, int] = {}
+        self._processing = ProcessingTimes()
         # Delayed messages and those in flight by the time at which they become visible; entries of messages
         # whose time has changed since, or that are deleted, are skipped.
         self._delayed: dict[int, Message] = {}
@@ -92,6 +101,15 @@ class Queue:
     def in_flight_of(self, group: str | None) -> int:
         return self._in_flight_by_group.get(group, 0)
 
+    def is_noisy(self, group: str | None, now: float) -> bool:
+        """Return whether a group is a noisy neighbor. A message without a group is one of its own."""
+        if group is None:
+            return False
+        count = self.in_flight_of(group)
+        if count >= _MIN_NOISY_IN_FLIGHT and count > _NOISY_SHARE * self.in_flight_count:
+            return True
+        return self._processing.get_share(group, now) > _NOISY_SHARE
+
     def first_of(self, group: str | None) -> Message:
         """Return the message of a group that became visible first."""
         return self._visible[group].first()
@@ -114,6 +132,8 @@ class Queue:
         message.receipt = receipt
         if message.first_received_at is None:
             message.first_received_at = now
+        message.received_at = now
+        self._processing.start(message.group, now)
         self._in_flight[message.number] = message
         self._in_flight_by_group[message.group] = self.in_flight_of(message.group) + 1
         self._schedule(message, now + visibility_seconds)
@@ -128,10 +148,10 @@ class Queue:
     def is_in_flight(self, message: Message) -> bool:
         return message.number in self._in_flight
 
-    def remove(self, message: Message) -> bool:
+    def remove(self, message: Message, now: float) -> bool:
         """Delete a message; return False if it is not in the queue any more."""
         if message.number in self._in_flight:
-            self._land(message)
+            self._land(message, now)
         elif message.number in self._delayed:
             del self._delayed[message.number]
         elif message.group in self._visible and message.number in self._visible[message.group].messages:
@@ -151,7 +171,7 @@ class Queue:
             if number in self._delayed:
                 del self._delayed[number]
             else:
-                self._land(message)
+                self._land(message, now)
             self._show(message, available_at)
 
     def next_due(self) -> float | None:
@@ -184,8 +204,9 @@ class Queue:
             del self._visible[message.group]
         self._visible_count -= 1
 
-    def _land(self, message: Message) -> None:
+    def _land(self, message: Message, now: float) -> None:
         """Take a message out of those in flight."""
+        self._processing.end(message.group, message.received_at, now)
         del self._in_flight[message.number]
         rest = self._in_flight_by_group[message.group] - 1
         if rest:
@@ -214,15 +235,58 @@ class _Group:
             heapq.heappop(self._order)
 
 
-def choose_fairly(queue: Queue) -> Message:
-    """Return the first message of the group with the fewest messages in flight.
+class ProcessingTimes:
+    """How long the messages of each group have been in flight lately."""
 
-    SQS prefers message groups that have few messages in flight compared to others (Amazon SQS developer
-    guide, "Amazon SQS fair queues"); it gives no order beyond that. Here the older message decides.
+    def __init__(self) -> None:
+        self._ended: deque[tuple[float, str | None, float]] = deque()
+        self._ended_seconds: dict[str | None, float] = {}
+        self._running: dict[str | None, int] = {}
+        self._started_at_sum: dict[str | None, float] = {}
+
+    def start(self, group: str | None, now: float) -> None:
+        self._running[group] = self._running.get(group, 0) + 1
+        self._started_at_sum[group] = self._started_at_sum.get(group, 0.0) + now
+
+    def end(self, group: str | None, started_at: float, now: float) -> None:
+        self._running[group] -= 1
+        self._started_at_sum[group] -= started_at
+        self._ended.append((now, group, now - started_at))
+        self._ended_seconds[group] = self._ended_seconds.get(group, 0.0) + now - started_at
+
+    def get_share(self, group: str, now: float) -> float:
+        """Return the share of a group in all processing time: of what ended lately, and of what goes on."""
+        while self._ended and self._ended[0][0] < now - _RECENT_SECONDS:
+            _, other, seconds = self._ended.popleft()
+            self._ended_seconds[other] -= seconds
+        total = sum(self._measure(other, now) for other in self._running)
+        return self._measure(group, now) / total if total > 0 else 0.0
+
+    def _measure(self, group: str | None, now: float) -> float:
+        count = self._running.get(group, 0)
+        running = count * now - self._started_at_sum[group] if count else 0.0
+        return self._ended_seconds.get(group, 0.0) + running
+
+
+def choose_fairly(queue: Queue, now: float) -> Message:
+    """Return the next message of a fair queue.
+
+    Messages of quiet groups come first, and those of noisy groups with few messages in flight before others
+    (Amazon SQS developer guide, "How Amazon SQS fair queues work"). SQS gives no order beyond that; here the
+    older message decides.
     """
-    candidates = [
-        (queue.in_flight_of(group), message.available_at, message.number, message)
-        for group in queue.groups
-        for message in (queue.first_of(group),)
-    ]
-    return min(candidates)[3]
+    groups = list(queue.groups)
+    if len(groups) == 1:
+        return queue.first_of(groups[0])
+    candidates = []
+    for group in groups:
+        message = queue.first_of(group)
+        is_noisy = queue.is_noisy(group, now)
+        in_flight = queue.in_flight_of(group) if is_noisy else 0
+        candidates.append((is_noisy, in_flight, message.available_at, message.number, message))
+    return min(candidates)[4]
+
+
+def choose_oldest(queue: Queue, _now: float) -> Message:
+    """Return the next message of a queue without message groups."""
+    return min(map(queue.first_of, queue.groups), key=lambda message: (message.available_at, message.number))

@@ -46,12 +46,16 @@ _SYSTEM_ATTRIBUTES = (
 
 
 class InMemorySqs(Service):
-    """Standard queues by name. `delivery_order` chooses the messages that are received."""
+    """Standard queues by name. `delivery_order` chooses the messages that are received.
+
+    `on_receive(queue, message)` is called before each of them is.
+    """
 
     name = "sqs"
 
     def __init__(self, now: Callable[[], float], choices: Callable[[], Choices]) -> None:
         self.delivery_order: DeliveryOrder = choose_fairly
+        self.on_receive: Callable[[str, Message], None] = lambda _queue, _message: None
         self._now = now
         self._choices = choices
         self._queues: dict[str, Queue] = {}
@@ -154,11 +158,12 @@ class InMemorySqs(Service):
             raise RejectedError("OverLimit", "Too many messages in flight", status=403)
         messages: list[Message] = []
         while len(messages) < count and queue.visible_count:
-            message = self.delivery_order(queue)
+            message = self.delivery_order(queue, self._now())
             if self._is_expired(queue, message) or self._is_dead(queue, message):
                 self._move_out(queue, message)
                 continue
             messages.append(message)
+            self.on_receive(queue.name, message)
             # Hidden for now, so that the message is not chosen twice
             self._receive(queue, message, max(visibility, 1))
         if visibility == 0:
@@ -290,7 +295,7 @@ class InMemorySqs(Service):
     def _remove(self, queue: Queue, message: Message) -> None:
         if message.receipt is not None:
             self._receipts[queue.name].pop(message.receipt, None)
-        queue.remove(message)
+        queue.remove(message, self._now())
 
     def _find(self, queue: Queue, entry: Parameters) -> Message | None:
         """Return the message of a receipt handle, None if the handle is not that of its last receive."""
