@@ -66,6 +66,8 @@ def s3(clients: ClientPair) -> ClientPair:
         ("delete_object", {"Key": "missing"}),
         ("delete_objects", {"Delete": {"Objects": [{"Key": "a/1"}, {"Key": "missing"}]}}),
         ("get_object", {"Key": "missing"}),
+        ("get_object", {"Key": "missing", "Range": "bytes=0-1"}),
+        ("get_object", {"Key": "a/1", "Range": "bytes=4-9"}),
         ("abort_multipart_upload", {"Key": "a/2", "UploadId": "none"}),
     ],
 )
@@ -100,6 +102,16 @@ def test_object_is_read_as_from_moto(s3: ClientPair) -> None:
     simulated, moto = (client.get_object(Bucket=BUCKET, Key="a/1") for client in (s3.simulated, s3.moto))
     assert simulated["Body"].read() == moto["Body"].read() == BODY
     for name in ("ContentLength", "ContentType", "ETag", "Metadata"):
+        assert simulated[name] == moto[name]
+
+
+@pytest.mark.parametrize(("range_", "expected"), [("bytes=0-1", b"bo"), ("bytes=2-99", b"dy")])
+def test_range_is_read_as_from_moto(s3: ClientPair, range_: str, expected: bytes) -> None:
+    simulated, moto = (
+        client.get_object(Bucket=BUCKET, Key="a/1", Range=range_) for client in (s3.simulated, s3.moto)
+    )
+    assert simulated["Body"].read() == moto["Body"].read() == expected
+    for name in ("ContentLength", "ContentRange", "ETag"):
         assert simulated[name] == moto[name]
 
 
@@ -280,6 +292,6 @@ def test_what_is_not_handled_is_refused(s3: ClientPair) -> None:
     with pytest.raises(NotImplementedError):
         s3.simulated.put_object(Bucket=BUCKET, Key="a", Body=b"", ACL="public-read")
     with pytest.raises(NotImplementedError):
-        s3.simulated.get_object(Bucket=BUCKET, Key="a", Range="bytes=0-1")
+        s3.simulated.get_object(Bucket=BUCKET, Key="a/1", Range="bytes=-1")
     with pytest.raises(NotImplementedError):
         s3.simulated.copy_object(Bucket=BUCKET, Key="a", CopySource="b/c")

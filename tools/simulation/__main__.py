@@ -32,6 +32,7 @@ _OWN_ACCOUNT_SHARE = 0.3
 _QUEUE_LIMIT_SHARE = 0.4
 _DELETE_SHARE = 0.3
 _RETRY_SHARE = 0.5
+_BATCH_SHARE = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,6 +80,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         queue_limit_share=_QUEUE_LIMIT_SHARE,
         retry_share=_RETRY_SHARE,
         delete_share=_DELETE_SHARE,
+        batch_share=_BATCH_SHARE,
     )
 
 
@@ -117,6 +119,7 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         f"{campaign.virtual_seconds / 86400:,.0f} days of virtual time",
         "statuses: " + _describe_counts(campaign.statuses),
         "past attempts: " + _describe_counts(campaign.past_attempts),
+        "large batches: " + _describe_counts(campaign.large_batches),
         *_describe_money(campaign.money),
         "faults:",
         *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.faults.items())),

@@ -40,6 +40,7 @@ class SeedSummary:
     transitions: frozenset[tuple[str, str]]
     statuses: dict[str, int]
     past_attempts: dict[str, int]
+    large_batches: dict[str, int]
     money: Reconciliation
 
 
@@ -57,6 +58,7 @@ class Campaign:
     transitions: set[tuple[str, str]] = field(default_factory=set)
     statuses: Counter[str] = field(default_factory=Counter)
     past_attempts: Counter[str] = field(default_factory=Counter)
+    large_batches: Counter[str] = field(default_factory=Counter)
     money: Reconciliation = field(default_factory=Reconciliation)
 
     def add(self, summary: SeedSummary) -> None:
@@ -71,6 +73,7 @@ class Campaign:
         self.transitions |= summary.transitions
         self.statuses.update(summary.statuses)
         self.past_attempts.update(summary.past_attempts)
+        self.large_batches.update(summary.large_batches)
         self.money += summary.money
 
 
@@ -88,6 +91,7 @@ def summarize(result: RunResult) -> SeedSummary:
         transitions=result.transitions,
         statuses=dict(result.statuses),
         past_attempts=dict(result.past_attempts),
+        large_batches=dict(result.large_batches),
         money=result.money,
     )
 

@@ -49,7 +49,9 @@ class DeletionOwners:
                 if not job.is_terminal or key in self._seen:
                     continue
                 self._seen.add(key)
-                source = random.Random(f"{scheduler.seed}/{job.correlation_id}/{job.created_at}/delete")
+                line = "" if job.batch_line is None else f"/{job.batch_line}"
+                name = f"{job.correlation_id}/{job.created_at}{line}"
+                source = random.Random(f"{scheduler.seed}/{name}/delete")
                 if source.random() < self._share:
                     scheduler.spawn(
                         f"delete-{job.id}",
@@ -116,7 +118,9 @@ class DeletionInvariants:
             self._invariants.report(_DELETED, f"{deletion.tenant} {deletion.id} is back")
 
     def _check_object(self, name: str, _old: StoredObject | None, new: StoredObject | None) -> None:
-        _, tenant, job_id = name.split("/")[:3]
+        kind, tenant, job_id = name.split("/")[:3]
+        if kind in {"batches", "files"} or self._world.is_large_batch(tenant, job_id):
+            return
         if new is None and (tenant, job_id) not in self._world.deleted_jobs:
             self._invariants.report(_TOO_EARLY, f"{name} was removed")
 

@@ -54,6 +54,8 @@ class FaultMix:
     outcomes: Rates = field(default_factory=Rates)
     runs: Rates = field(default_factory=Rates)
     streams: Rates = field(default_factory=lambda: Rates(empty=0.2))
+    # Of asynchronous invocations
+    invocations: Rates = field(default_factory=Rates)
 
     @classmethod
     def draw(cls, source: random.Random) -> FaultMix:
@@ -86,6 +88,11 @@ class FaultMix:
         )
 
 
+def _draw_invocation_rates(source: random.Random) -> Rates:
+    factor = source.choice(_FACTORS)
+    return Rates(lost=0.05 * factor, twice=0.05 * factor, late=0.1 * factor)
+
+
 def _merge(rates: Rates, *others: dict[str, float]) -> Rates:
     merged = dict(rates.items())
     for other in others:
@@ -107,6 +114,8 @@ class FaultPlan:
     ) -> None:
         source = random.Random(f"{scheduler.seed}/plan")
         self.mix = mix or FaultMix.draw(source)
+        if mix is None:
+            self.mix.invocations = _draw_invocation_rates(random.Random(f"{scheduler.seed}/invocations"))
         self.quiet_from = quiet_from
         self.replicate_echoes_webhook = source.random() < 0.6
         self.replicate_webhooks_enabled = source.random() < 0.85
@@ -121,6 +130,7 @@ class FaultPlan:
         # Where documents are not inline, their objects can be overwritten.
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))
         self.creates_per_minute = source.choice((600, 600, 12))
+        self.creates_burst = 5
         # The time that a stream, an index and the event bus take.
         self.propagation_seconds = 0.05
         # Whether invocations share execution environments, and the caches in them.

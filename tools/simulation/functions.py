@@ -37,6 +37,7 @@ from replicate_proxy.aws.secrets import SecretReader, SsmParameter
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
+from replicate_proxy.batches.canceled import CanceledBatches
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.concurrency.gate import SlotGate
@@ -53,6 +54,7 @@ from replicate_proxy.input_schemas.known_schemas import KnownSchemas
 from replicate_proxy.jobs.model import SHARED_ACCOUNT
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.model_entries.directory import NoEntries
 from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.keys import KeyService
@@ -86,6 +88,7 @@ from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.usage.counter import UsageCounter
+from replicate_proxy.webhooks.batch_notifier import BatchNotifier
 from replicate_proxy.webhooks.change_handler import ChangeHandler
 from replicate_proxy.webhooks.deliverer import Deliverer
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
@@ -101,6 +104,7 @@ from replicate_proxy.webhooks.stream_replay import StreamReplayer
 from tools.simulation.accounts import SHARED_SECRET, SHARED_TOKEN
 from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.aws.sqs import get_queue_url
+from tools.simulation.batch_functions import BatchFunctions, InputFiles
 from tools.simulation.budget_invariants import CEILING_MICRO_USD
 from tools.simulation.concurrency_invariants import StaticEntries
 from tools.simulation.cost_invariants import PRICES
@@ -114,10 +118,13 @@ if TYPE_CHECKING:
 
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.aws.usage_store import DynamoBatchCounts
+    from replicate_proxy.batches.worker import BatchWorker
     from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Account, Job
     from replicate_proxy.services.ingest import CreateResult, JobRequest
     from replicate_proxy.services.input_check import CheckInput
+    from replicate_proxy.services.large_batches import LargeBatchService
     from replicate_proxy.webhooks.ports import Sender
     from tools.simulation.aws import InMemoryAws
     from tools.simulation.faults import FaultPlan
@@ -139,6 +146,7 @@ class Ingest:
     creator: JobCreator
     canceler: JobCanceler
     batches: BatchService
+    large_batches: LargeBatchService
     jobs: DynamoJobStore
     documents: S3DocumentStore
     stream_waiter: StreamUrlWaiter | None = None
@@ -165,6 +173,7 @@ class Sweep:
     """The parts of the sweep function, and the lease that excludes a second one."""
 
     lease: Lease
+    start_batches: Callable[[], None] | None
     deliveries: DeliverySweep
     jobs: Sweeper
     slots: SlotRepair | None
@@ -198,9 +207,10 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What the operators of a run have set up: concurrency limits, and own accounts of tenants."""
+    """What is set up in a run: concurrency limits, own accounts of tenants, deletions, and large batches."""
 
     has_limits: bool = False
+    has_batches: bool = False
     has_own_accounts: bool = False
     has_deletions: bool = False
 
@@ -249,7 +259,10 @@ class Composition:
         self.updater = JobUpdater(
             self.jobs, self.clock, self.timeouts, calculate_cost=JobCosts(PRICES).calculate
         )
-        self.dispatch_queue = SqsCommandQueue(aws.client("sqs"), get_queue_url(Queue.DISPATCH))
+        self.dispatch_queue = SqsCommandQueue(
+            aws.client("sqs"), get_queue_url(Queue.DISPATCH), get_queue_url(Queue.BATCH_DISPATCH)
+        )
+        self.files = InputFiles(aws, self.clock)
         self.harvest_queue = SqsHarvestQueue(aws.client("sqs"), get_queue_url(Queue.HARVEST))
         self.notify_queue = SqsDeliveryQueue(aws.client("sqs"), get_queue_url(Queue.NOTIFY))
         self.bus = EventBridgeBus(aws.client("events"), BUS)
@@ -261,10 +274,10 @@ class Composition:
     def build_ingest(self) -> Ingest:
         waiter = JobWaiter(self.jobs, self.clock, self._scheduler.sleep, max_wait_seconds=20)
         canceler = JobCanceler(self.updater, self.dispatch_queue, waiter, checkpoint=self._checkpoint)
-        streams = KnownStreams(self._build_known_models(), lambda: STREAM_KEY, self._build_account_finder())
+        streams = self._build_streams()
         factory = JobFactory(self.documents, self.timeouts, streams.find_url)
         budgets = self._build_budget_gate()
-        idempotency = DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
+        idempotency = self._build_idempotency_store()
         check_input = self._build_input_check()
         creator = JobCreator(
             store=self.jobs,
@@ -277,7 +290,7 @@ class Composition:
             checkpoint=self._checkpoint,
         )
         batches = BatchService(
-            store=DynamoBatchStore(self._aws.client("dynamodb"), Table.JOBS, self.jobs),
+            store=self._build_batch_store(),
             idempotency=idempotency,
             factory=factory,
             queue=self.dispatch_queue,
@@ -286,16 +299,66 @@ class Composition:
             budgets=budgets,
             check_input=check_input,
             checkpoint=self._checkpoint,
+            counts=self._build_batch_functions().build_counts(),
         )
         stream_waiter = StreamUrlWaiter(streams, waiter, _STREAM_WAIT_SECONDS)
         return Ingest(
             creator,
             canceler,
             batches,
+            self._build_batch_functions().build_service(),
             self.jobs,
             self.documents,
             stream_waiter if self._plan.streams_enabled else None,
         )
+
+    def build_batch_worker(self) -> BatchWorker:
+        def build_notifier(counts: DynamoBatchCounts) -> BatchNotifier:
+            return BatchNotifier(
+                deliveries=self.deliveries,
+                endpoints=self.endpoints,
+                documents=self.documents,
+                counts=counts,
+                queue=self.notify_queue,
+                clock=self.clock,
+                settings=self.delivery_settings,
+            )
+
+        return self._build_batch_functions().build_worker(build_notifier)
+
+    def _build_batch_functions(self) -> BatchFunctions:
+        entries = StaticEntries() if self._features.has_limits else NoEntries()
+        return BatchFunctions(
+            aws=self._aws,
+            files=self.files,
+            clock=self.clock,
+            timeouts=self.timeouts,
+            jobs=self.jobs,
+            documents=self.documents,
+            idempotency=self._build_idempotency_store(),
+            factory=JobFactory(self.documents, self.timeouts, self._build_streams().find_url),
+            parser=JobRequestParser(
+                ParserSettings(),
+                lambda *_: None,
+                entries=entries,
+                find_account=self._build_account_finder(),
+            ),
+            budgets=self._build_budget_gate(),
+            check_input=self._build_input_check(),
+            updater=self.updater,
+            queue=self.dispatch_queue,
+            control_table=self._control_table(),
+            checkpoint=self._checkpoint,
+        )
+
+    def _build_idempotency_store(self) -> DynamoIdempotencyStore:
+        return DynamoIdempotencyStore(self._aws.client("dynamodb"), Table.JOBS)
+
+    def _build_batch_store(self) -> DynamoBatchStore:
+        return DynamoBatchStore(self._aws.client("dynamodb"), Table.JOBS, self.jobs)
+
+    def _build_streams(self) -> KnownStreams:
+        return KnownStreams(self._build_known_models(), lambda: STREAM_KEY, self._build_account_finder())
 
     def _build_input_check(self) -> CheckInput:
         return (
@@ -341,13 +404,21 @@ class Composition:
 
     def build_dispatch(self) -> Dispatcher:
         limiters = self._build_limiters("creates", self._rate_limit)
+        batch_limiters = self._build_limiters(
+            "creates", self._rate_limit, reserve=self._rate_limit.burst // 2
+        )
+        canceled = CanceledBatches(self._build_batch_store(), monotonic=lambda: self._scheduler.now)
         return Dispatcher(
             updater=self.updater,
             documents=self.documents,
             queue=self.dispatch_queue,
             get_client=PerAccount(
                 lambda account: UpstreamPredictionWriter(
-                    self._build_client(account), self.build_breaker(account), limiters.of(account)
+                    self._build_client(account),
+                    self.build_breaker(account),
+                    limiters.of(account),
+                    batch_limiters.of(account),
+                    self._scheduler.sleep,
                 )
             ).of,
             urls=self.urls,
@@ -358,6 +429,7 @@ class Composition:
             schemas=self._build_schema_refresher(),
             streams=StreamUrlBuilder(OUTPUTS_BASE_URL, STREAM_HOST_URL, STREAM_KEY),
             concurrency=self._build_gate(),
+            is_batch_canceled=canceled.is_canceled,
             find_account=self._build_account_finder(),
             checkpoint=self._checkpoint,
         )
@@ -438,14 +510,17 @@ class Composition:
             sleep=self._scheduler.sleep,
         )
         lease = Lease(self._control_table(), "sweep", self.clock)
-        return Sweep(lease, deliveries, jobs, self._build_repair(), self._build_deletion_sweep())
+        start_batches = self._build_batch_functions().build_starter() if self._features.has_batches else None
+        return Sweep(
+            lease, start_batches, deliveries, jobs, self._build_repair(), self._build_deletion_sweep()
+        )
 
     def build_deleter(self) -> JobDeleter:
         return JobDeleter(self._build_deletion_store(), self.clock, checkpoint=self._checkpoint)
 
     def _build_deletion_store(self) -> DynamoDeletionStore:
         dynamodb = self._aws.client("dynamodb")
-        return DynamoDeletionStore(dynamodb, Table.JOBS, DynamoBatchStore(dynamodb, Table.JOBS, self.jobs))
+        return DynamoDeletionStore(dynamodb, Table.JOBS, self._build_batch_store())
 
     def _build_deletion_sweep(self) -> DeletionSweep | None:
         if not self._features.has_deletions:
@@ -614,9 +689,11 @@ class Composition:
         session.mount("https://", ReplicateAdapter(self._scheduler, self._replicate, self._plan))
         return ReplicateClient(session, "https://api.replicate.test", get_token)
 
-    def _build_limiters(self, name: str, limit: RateLimit) -> PerAccount[RateLimiter]:
+    def _build_limiters(self, name: str, limit: RateLimit, *, reserve: int = 0) -> PerAccount[RateLimiter]:
         table = self._control_table()
-        return PerAccount(lambda account: RateLimiter(table, account.qualify(name), limit, self.clock))
+        return PerAccount(
+            lambda account: RateLimiter(table, account.qualify(name), limit, self.clock, reserve=reserve)
+        )
 
     def _control_table(self) -> ControlTable:
         return ControlTable(self._aws.client("dynamodb"), Table.CONTROL)

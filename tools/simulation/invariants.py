@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from replicate_proxy.jobs.model import Job
+    from tools.simulation.aws import Message
     from tools.simulation.lambda_service import FailedReceive
     from tools.simulation.replicate import Prediction
     from tools.simulation.scheduler import Actor
@@ -62,8 +63,8 @@ class Violation:
 class Invariants:
     """Watches one world. `violation` is the first broken guarantee that is not among `ignored`.
 
-    Other watchers add to `at_rest` what they check at the end of a run, and to `memories` what their checks
-    depend on.
+    Other watchers add to `at_rest` what they check at the end of a run, to `when_jobs_ended` what they check
+    when every job must have ended, and to `memories` what their checks depend on.
     """
 
     def __init__(self, world: World, ignored: frozenset[str] = frozenset()) -> None:
@@ -75,6 +76,7 @@ class Invariants:
         self.canceled_by_caller: set[JobKey] = set()
         self.endpoints: dict[JobKey, bool] = {}
         self.transitions: set[tuple[str, str]] = set()
+        self.when_jobs_ended: list[Callable[[], None]] = []
         self.at_rest: list[Callable[[], None]] = []
         self.memories: list[Callable[[], object]] = []
         self._world = world
@@ -92,6 +94,7 @@ class Invariants:
         world.replicate.on_reject = self._check_rejection
         world.on_checkpoint.append(self._check_harvesters)
         world.on_failed_receive.append(self._check_failed_receive)
+        world.aws.sqs.on_receive = self._check_group
 
     def report(self, guarantee: str, detail: str) -> None:
         """Record a violation; the first one counts."""
@@ -247,11 +250,18 @@ class Invariants:
             if len(reasons) >= _MAX_CLEAN_FAILURES:
                 self.report("waiting uses up no receives", f"{failed.queue}: {failed.body} {reasons}")
 
+    def _check_group(self, queue: str, message: Message) -> None:
+        """What a function receives names its tenant, without which the queue is not fair."""
+        if message.group is None and queue in self._world.sources:
+            self.report("every message names its tenant", f"{queue}: {message.body}")
+
     # At rest
 
     def check_jobs_ended(self) -> None:
         """Check that every accepted job is there and terminal, some time after faults have stopped."""
         self._check_ended(self._read_jobs())
+        for check in self.when_jobs_ended:
+            check()
 
     def _read_jobs(self) -> dict[JobKey, Job]:
         return {(job.tenant, job.id): job for job in self._world.read_jobs()}

@@ -3,7 +3,9 @@
 Facts are those of the AWS Lambda developer guide, "Using Lambda with Amazon SQS" and "Using AWS Lambda with
 Amazon DynamoDB": a queue message that is not reported as handled is received again after the visibility
 timeout; a stream batch is retried from the first failed record, then halved, then given up and described in
-a dead letter, and later records of the shard wait meanwhile.
+a dead letter, and later records of the shard wait meanwhile. An event of an asynchronous invocation may reach
+the function more than once, late, or not at all ("How Lambda handles errors and retries with asynchronous
+invocation").
 """
 
 from __future__ import annotations
@@ -134,6 +136,38 @@ class QueueSource:
         self.scheduler.spawn(
             f"{self.function}-{self._invocations}",
             run,
+            timeout_seconds=self.timeout_seconds,
+            on_end=on_end,
+        )
+
+
+@dataclass(kw_only=True)
+class AsynchronousFunction:
+    """Invokes a function once for each delay that `draw_delays` returns for an event. Nothing is retried."""
+
+    scheduler: Scheduler
+    function: str
+    pool: EnvironmentPool
+    handle: Callable[[Any], None]
+    timeout_seconds: float
+    draw_delays: Callable[[], Sequence[float]]
+    _invocations: int = 0
+
+    def accept(self, _event: object) -> None:
+        """Put an event into the queue of the function. What it says is not passed on."""
+        for delay in self.draw_delays():
+            self.scheduler.call_at(self.scheduler.now + delay, self._invoke)
+
+    def _invoke(self) -> None:
+        environment = self.pool.take()
+        self._invocations += 1
+
+        def on_end(_actor: Actor, error: BaseException | None) -> None:
+            self.pool.give_back(environment, is_crashed=isinstance(error, ProcessCrash))
+
+        self.scheduler.spawn(
+            f"{self.function}-{self._invocations}",
+            lambda: self.handle(environment),
             timeout_seconds=self.timeout_seconds,
             on_end=on_end,
         )

@@ -67,6 +67,7 @@ from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDel
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
+from tools.simulation.batch_mutants import BATCH_MUTANTS
 from tools.simulation.decisions import Rates
 from tools.simulation.explore import Budget, explore, run_scenario
 from tools.simulation.faults import FaultMix
@@ -85,6 +86,7 @@ _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
 _WITH_QUEUE_LIMITS = RunSettings(jobs=25, fallback_share=1.0, queue_limit_share=1.0)
 _WITH_RETRIES = RunSettings(jobs=25, retry_share=1.0)
 _WITH_DELETIONS = RunSettings(jobs=25, delete_share=1.0)
+_WITH_BATCHES = RunSettings(jobs=25, delete_share=0.3, batch_share=1.0)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
@@ -730,4 +732,5 @@ MUTANTS: tuple[Mutant, ...] = (
         ((DynamoDeliveryRemover, "remove_job", lambda *_arguments: 0),),
         settings=_WITH_DELETIONS,
     ),
+    *(Mutant(name, guarantee, patches, settings=_WITH_BATCHES) for name, guarantee, patches in BATCH_MUTANTS),
 )

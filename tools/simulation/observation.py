@@ -97,16 +97,24 @@ class Queues:
     def __init__(self, aws: InMemoryAws) -> None:
         self._sqs = aws.sqs
 
-    def receive(self, queue: str, limit: int) -> Sequence[Mapping[str, Any]]:
-        request = {"QueueUrl": get_queue_url(queue), "MaxNumberOfMessages": limit}
+    def receive(
+        self, queue: str, limit: int, *, attributes: Sequence[str] = ()
+    ) -> Sequence[Mapping[str, Any]]:
+        """Receive messages, with these system attributes."""
+        request = {
+            "QueueUrl": get_queue_url(queue),
+            "MaxNumberOfMessages": limit,
+            "MessageSystemAttributeNames": attributes,
+        }
         messages: Sequence[Mapping[str, Any]] = self._sqs.receive_message(request).get("Messages", ())
         return messages
 
     def delete(self, queue: str, receipt: str) -> None:
         self._sqs.delete_message({"QueueUrl": get_queue_url(queue), "ReceiptHandle": receipt})
 
-    def send(self, queue: str, body: str) -> None:
-        self._sqs.send_message({"QueueUrl": get_queue_url(queue), "MessageBody": body})
+    def send(self, queue: str, body: str, *, group: str | None = None) -> None:
+        options = {"MessageGroupId": group} if group is not None else {}
+        self._sqs.send_message({"QueueUrl": get_queue_url(queue), "MessageBody": body, **options})
 
     def count(self, queue: str) -> int:
         """Return how many messages a queue holds: visible, delayed and in flight."""

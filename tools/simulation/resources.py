@@ -7,6 +7,7 @@ from enum import StrEnum
 STACK = "simulation"
 BUCKET = "DataBucket"
 BUS = f"{STACK}-bus"
+BATCH_FUNCTION = f"{STACK}-batch"
 
 
 class Table(StrEnum):
@@ -24,6 +25,7 @@ class Queue(StrEnum):
     """Work queues."""
 
     DISPATCH = f"{STACK}-dispatch"
+    BATCH_DISPATCH = f"{STACK}-batch-dispatch"
     TRACK = f"{STACK}-track"
     HARVEST = f"{STACK}-harvest"
     NOTIFY = f"{STACK}-notify"

@@ -13,8 +13,10 @@ from replicate_proxy.observability import logger
 from tools.simulation.account_invariants import AccountInvariants
 from tools.simulation.accounts import AccountOperators
 from tools.simulation.audit_invariants import AuditInvariants
+from tools.simulation.batch_invariants import BatchInvariants
+from tools.simulation.batches import BatchCallers
 from tools.simulation.breaker_invariants import BreakerInvariants
-from tools.simulation.budget_invariants import BudgetInvariants
+from tools.simulation.budget_invariants import BUDGETED_TENANT, BudgetInvariants
 from tools.simulation.concurrency_invariants import ConcurrencyInvariants
 from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
@@ -60,7 +62,8 @@ class RunSettings:
     seeds have concurrency limits of a tenant and of a model. `own_account_share` is the probability that a
     tenant has accounts of its own. `queue_limit_share` of the models with fallbacks have a limit of the queue
     time, and of the predictions start slowly. Operators retry `retry_share` of the failed and canceled jobs.
-    Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many.
+    Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many. If `batch_share`
+    is not 0, there are large batches, with that share of `jobs` as lines in addition to the other jobs.
     Violations of the guarantees in `ignored` do not stop the run.
     """
 
@@ -74,6 +77,7 @@ class RunSettings:
     queue_limit_share: float = 0.0
     retry_share: float = 0.0
     delete_share: float = 0.0
+    batch_share: float = 0.0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -97,6 +101,7 @@ class RunResult:
     refused: int = 0
     retried: int = 0
     deleted: int = 0
+    large_batches: Mapping[str, int] = field(default_factory=dict)
 
 
 @garbage_collected_at_end()
@@ -121,20 +126,19 @@ def run_seed(
             has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
             has_own_accounts=settings.own_account_share > 0,
             has_deletions=settings.delete_share > 0,
+            has_batches=settings.batch_share > 0,
         )
         world = World(scheduler, plan, trace, features=features)
         invariants = Invariants(world, settings.ignored)
         limits = ConcurrencyInvariants(world, invariants) if features.has_limits else None
-        workload = Workload(
-            world,
-            invariants,
-            settings,
-            limits=limits,
-            has_budgets=seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0,
-        )
+        has_budgets = seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0
+        workload = Workload(world, invariants, settings, limits=limits, has_budgets=has_budgets)
         workload.start(random.Random(f"{seed}/workload"))
         costs = _watch(world, invariants)
         _start_operators(seed, settings, world, invariants)
+        batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
+        if features.has_batches:
+            BatchCallers(world, batches, settings, tenants=TENANTS).start()
         try:
             scheduler.run(plan.quiet_from)
             _run_until_rest(world, invariants)
@@ -159,6 +163,7 @@ def run_seed(
         refused=len(invariants.refused_callers),
         retried=sum(job.retried_from is not None for job in jobs),
         deleted=len(world.deleted_jobs),
+        large_batches=batches.describe(),
     )
 
 

@@ -14,12 +14,14 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
-from replicate_proxy import observability
+from replicate_proxy import observability, parallel
+from replicate_proxy.batches import expander
 from replicate_proxy.deletion import sweep as deletion_sweep
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.replicate_api import circuit_breaker
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.services import sweep
+from tools.simulation.batch_functions import SLICE_LINES
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -107,6 +109,8 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
             (random, "uniform", draw_uniform),
             (sweep, "ThreadPoolExecutor", pool),
             (deletion_sweep, "ThreadPoolExecutor", pool),
+            (parallel, "ThreadPoolExecutor", pool),
+            (expander, "SLICE_LINES", SLICE_LINES),
             (circuit_breaker, "_ThreadLocalStore", local_store),
             (observability, "_record", record_metric),
         ):

@@ -156,7 +156,8 @@ class Cast:
         if job is None:
             return
         self.world.scheduler.sleep(repeat_after_seconds)
-        self.world.queues.send(Queue.DISPATCH, DispatchCommand.for_job(DispatchKind.SUBMIT, job).to_json())
+        command = DispatchCommand.for_job(DispatchKind.SUBMIT, job)
+        self.world.queues.send(Queue.DISPATCH, command.to_json(), group=job.tenant)
         self.world.poll_soon()
 
     def create_with_endpoint(self, *, enable_after_seconds: float) -> None:

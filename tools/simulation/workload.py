@@ -86,7 +86,7 @@ class Workload:
         """Schedule everybody."""
         world = self.world
         for tenant in TENANTS:
-            world.applications.add_receiver(_hook_url(tenant), source)
+            world.applications.add_receiver(build_hook_url(tenant), source)
         for number in range(self._settings.jobs):
             world.scheduler.spawn(
                 f"caller-{number}", self._run_caller, delay_seconds=source.uniform(0, self._arrival_seconds)
@@ -140,7 +140,7 @@ class Workload:
             input={"prompt": prompt, **self._draw_width()},
             public_base_url=_BASE_URL,
             correlation_id=self._name,
-            webhook=_hook_url(tenant) if source.random() < 0.5 else None,
+            webhook=build_hook_url(tenant) if source.random() < 0.5 else None,
             webhook_events=source.choice(_EVENT_FILTERS),
             cancel_after_seconds=source.choice((5, 30, 600)) if source.random() < 0.12 else None,
             idempotency_key=self._name if source.random() < 0.8 else None,
@@ -415,9 +415,9 @@ class Workload:
         """Redrive every dead letter. One whose redrive fails is invisible for a while, so this ends."""
         queues = self.world.queues
         for queue in Queue:
-            while messages := queues.receive(f"{queue}-dead-letters", 10):
+            while messages := queues.receive(f"{queue}-dead-letters", 10, attributes=["MessageGroupId"]):
                 for message in messages:
-                    queues.send(queue, message["Body"])
+                    queues.send(queue, message["Body"], group=message["Attributes"].get("MessageGroupId"))
                     queues.delete(f"{queue}-dead-letters", message["ReceiptHandle"])
         self.world.poll_soon()
         stream_queue = f"{STACK}-notify-stream-dead-letters"
@@ -451,7 +451,7 @@ class Workload:
         return actor.name
 
 
-def _hook_url(tenant: str) -> str:
+def build_hook_url(tenant: str) -> str:
     return f"https://{tenant}.test/hook"
 
 

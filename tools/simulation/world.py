@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy.aws.delivery_records import job_pk, tenant_pk
 from replicate_proxy.aws.dynamodb import from_item
-from replicate_proxy.aws.job_records import is_deletion, job_from_record
+from replicate_proxy.aws.job_records import batch_key, is_deletion, job_from_record
 from replicate_proxy.aws.job_stream import job_change_from_stream_record
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
@@ -25,6 +25,7 @@ from tools.simulation.application import Applications
 from tools.simulation.aws import InMemoryAws
 from tools.simulation.functions import Composition, Features, calculate_time_left
 from tools.simulation.lambda_service import (
+    AsynchronousFunction,
     EnvironmentPool,
     FailedReceive,
     FilteredShard,
@@ -41,12 +42,14 @@ from tools.simulation.observation import (
     read_partition,
 )
 from tools.simulation.replicate import SimulatedReplicate
-from tools.simulation.resources import STACK, Queue, Table
+from tools.simulation.resources import BATCH_FUNCTION, STACK, Queue, Table
 from tools.simulation.scheduler import ProcessEndedError, Scheduler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
+    from replicate_proxy.batches.worker import BatchWorker
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
     from tools.simulation.aws import Call
@@ -57,6 +60,8 @@ if TYPE_CHECKING:
 
 # As in template.yaml
 _TIMEOUTS = {
+    "batch": 300.0,
+    "batch-dispatch": 60.0,
     "dispatch": 60.0,
     "track": 30.0,
     "harvest": 300.0,
@@ -64,7 +69,7 @@ _TIMEOUTS = {
     "deliver": 60.0,
     "usage": 30.0,
 }
-_CONCURRENCY = {"dispatch": 20, "track": 10, "harvest": 20, "deliver": 50}
+_CONCURRENCY = {"dispatch": 20, "batch-dispatch": 5, "track": 10, "harvest": 20, "deliver": 50}
 _BATCH_SIZES = {"track": 10}
 _API_TIMEOUT_SECONDS = 29.0
 # Indexes that only operators read: their lag is the same for all entries.
@@ -72,6 +77,7 @@ _UNREAD_INDEXES = frozenset({"by_time", "by_outcome"})
 _WEBHOOK_TIMEOUT_SECONDS = 10.0
 _SWEEP_TIMEOUT_SECONDS = 55.0
 _SWEEP_RESERVED = timedelta(seconds=8)
+_BATCH_RESERVED = timedelta(seconds=20)
 _DISPATCH_RESERVED_SECONDS = 5.0
 _MINUTE = 60.0
 
@@ -119,7 +125,7 @@ class World:
             plan=plan,
             sender=self.applications,
             checkpoint=self._pass_checkpoint,
-            rate_limit=RateLimit(plan.creates_per_minute, 5),
+            rate_limit=RateLimit(plan.creates_per_minute, plan.creates_burst),
             features=self.features,
         )
         self.clock = self.composition.clock
@@ -139,6 +145,7 @@ class World:
         self.deleted_jobs: dict[tuple[str, str], Job] = {}
         observe_writes(self.aws, self._note_deletion)
         self._connect_queues()
+        self._connect_batches()
         self.streams = self._connect_streams()
         if counts_usage:
             self.streams += self._connect_usage()
@@ -153,6 +160,9 @@ class World:
             Queue.DISPATCH: self._build_source(
                 Queue.DISPATCH, "dispatch", composition.build_dispatch, self._dispatch
             ),
+            Queue.BATCH_DISPATCH: self._build_source(
+                Queue.BATCH_DISPATCH, "batch-dispatch", composition.build_dispatch, self._dispatch
+            ),
             Queue.TRACK: self._build_source(Queue.TRACK, "track", composition.build_reports, self._track),
             Queue.HARVEST: self._build_source(
                 Queue.HARVEST, "harvest", composition.build_reports, self._harvest
@@ -161,6 +171,20 @@ class World:
                 Queue.NOTIFY, "deliver", composition.build_deliver, self._deliver
             ),
         }
+
+    def _connect_batches(self) -> None:
+        worker = AsynchronousFunction(
+            scheduler=self.scheduler,
+            function="batch",
+            pool=self._build_pool(self.composition.build_batch_worker),
+            handle=self._work_on_batches,
+            timeout_seconds=_TIMEOUTS["batch"],
+            draw_delays=self._anomalies.invocation_delays,
+        )
+        self.aws.functions.register(BATCH_FUNCTION, lambda _event: None)
+        self.aws.functions.on_asynchronous = worker.accept
+        # The parts of results are small, too.
+        self.aws.s3.min_part_bytes = 1
 
     def _build_pool(self, build: Callable[[], Any]) -> EnvironmentPool:
         return EnvironmentPool(build, reuses=self.plan.reuses_environments)
@@ -276,6 +300,9 @@ class World:
     def _deliver(self, deliverer: Any, body: str) -> None:
         deliverer.deliver(DeliverCommand.from_json(body))
 
+    def _work_on_batches(self, worker: BatchWorker) -> None:
+        worker.run(self.clock.now() + timedelta(seconds=self._seconds_left()) - _BATCH_RESERVED)
+
     def _notify(self, notify: Notify, records: Sequence[Mapping[str, Any]]) -> int | None:
         changes, indexes = [], []
         for index, record in enumerate(records):
@@ -330,6 +357,8 @@ class World:
         with sweep.lease.hold(until=end) as is_free:
             if not is_free:
                 return
+            if sweep.start_batches is not None:
+                sweep.start_batches()
             try:
                 sweep.deliveries.enqueue_due(now, min(deadline, now + timedelta(seconds=12)))
             finally:
@@ -348,8 +377,15 @@ class World:
         return (
             has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(soon))
             or has_due_entry(self.aws, Table.DELIVERIES, "by_due", before=format_timestamp(soon))
+            or self._has_due_batch(soon)
             or self._has_line()
         )
+
+    def _has_due_batch(self, before: datetime) -> bool:
+        if not self.features.has_batches:
+            return False
+        marks = self.aws.dynamodb.tables[Table.JOBS].read_partition("BATCHES#DUE")
+        return any(mark["sk"]["S"] < format_timestamp(before) for mark in marks)
 
     def _has_line(self) -> bool:
         """Return whether jobs may be waiting for a slot."""
@@ -430,6 +466,15 @@ class World:
             job = job_from_record(from_item(old))
             self.deleted_jobs[job.tenant, job.id] = job
 
+    def is_large_batch(self, tenant: str, name: str) -> bool:
+        """Return whether a batch has this ID."""
+        return any(
+            "large" in record
+            for record in read_partition(
+                self.aws, Table.JOBS, batch_key(tenant, name)["pk"], sk_prefix="BATCH"
+            )
+        )
+
     def _find_signing_secrets(self, url: str) -> tuple[str, ...]:
         """Return the secrets that the owner of a receiver knows: those that are stored now."""
         tenant = url.removeprefix("https://").partition(".")[0]
@@ -464,6 +509,7 @@ class World:
         return (
             not has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(before_retention_ends))
             and not has_due_entry(self.aws, Table.DELIVERIES, "by_due", before="9")
+            and not self._has_due_batch(before_retention_ends)
             and not self._has_line()
             and not any(self.queues.count(queue) for queue in Queue)
             and not any(source.has_backlog for source in self.streams)
@@ -522,6 +568,19 @@ class AwsAnomalies:
         if choice == "late":
             return self._draw(1.0, 30.0)
         return self._draw(30.0, 900.0) if choice == "very_late" else self._plan.propagation_seconds
+
+    def invocation_delays(self) -> Sequence[float]:
+        """Return after how many seconds an asynchronous invocation reaches its function each time.
+
+        One that waits for longer than the MaximumEventAgeInSeconds of template.yaml is discarded.
+        """
+        choice = self._choose(self._plan.mix.invocations, "invocation")
+        soon = self._plan.propagation_seconds
+        if choice == "lost":
+            return ()
+        if choice == "twice":
+            return soon, self._draw(0.0, _MINUTE)
+        return (self._draw(1.0, _MINUTE) if choice == "late" else soon,)
 
     def _choose(self, rates: Any, kind: str) -> str:
         actor = self._scheduler.current

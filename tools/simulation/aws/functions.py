@@ -27,12 +27,16 @@ class AsynchronousInvocation:
 
 
 class InMemoryLambda(Service):
-    """Functions by name or ARN, as they are registered."""
+    """Functions by name or ARN, as they are registered.
+
+    An asynchronous invocation that is accepted is passed to `on_asynchronous`, which records it by default.
+    """
 
     name = "lambda"
 
     def __init__(self) -> None:
         self.asynchronous_invocations: list[AsynchronousInvocation] = []
+        self.on_asynchronous: Callable[[AsynchronousInvocation], None] = self.asynchronous_invocations.append
         self._functions: dict[str, Callable[[Any], Any]] = {}
 
     def register(self, function: str, handler: Callable[[Any], Any]) -> None:
@@ -47,7 +51,7 @@ class InMemoryLambda(Service):
         event = json.loads(parameters.get("Payload", b"{}"))
         kind = parameters.get("InvocationType", "RequestResponse")
         if kind == "Event":
-            self.asynchronous_invocations.append(AsynchronousInvocation(name, event))
+            self.on_asynchronous(AsynchronousInvocation(name, event))
             return {"StatusCode": 202, "Payload": _stream(b"")}
         if kind != "RequestResponse":
             raise NotImplementedError(f"the in-memory Lambda does not handle InvocationType={kind}")

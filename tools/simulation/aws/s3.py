@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import re
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -23,11 +24,12 @@ if TYPE_CHECKING:
 
 _OBJECT_OPTIONS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentType", "Metadata")
 _ENCRYPTION_OPTIONS = ("BucketKeyEnabled", "SSEKMSKeyId", "ServerSideEncryption")
-_MIN_PART_BYTES = 5 * 1024 * 1024
+MIN_PART_BYTES = 5 * 1024 * 1024
 _MAX_PARTS = 10_000
 _MAX_KEY_BYTES = 1024
 _MAX_LISTED = 1000
 _MAX_DELETED = 1000
+_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +88,12 @@ def _read_body(_: Any, parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 class InMemoryS3(Service):
-    """Buckets by name."""
+    """Buckets by name. Parts of uploads have `min_part_bytes` at least, except for the last one."""
 
     name = "s3"
 
     def __init__(self, now: Callable[[], float]) -> None:
+        self.min_part_bytes = MIN_PART_BYTES
         self._now = now
         self._buckets: dict[str, _Bucket] = {}
         self._uploads: dict[str, _Upload] = {}
@@ -131,11 +134,16 @@ class InMemoryS3(Service):
         bucket.put(key, stored)
         return {"ETag": stored.etag, **_encryption_of(stored.headers)}
 
-    @operation("Bucket", "Key", optional=("IfMatch", "IfNoneMatch"))
+    @operation("Bucket", "Key", optional=("IfMatch", "IfNoneMatch", "Range"))
     def get_object(self, parameters: Parameters) -> Response:
         stored = self._read(parameters, "NoSuchKey", "The specified key does not exist.")
-        body = StreamingBody(io.BytesIO(stored.body), len(stored.body))
-        return {"Body": body, **_describe(stored)}
+        content, described = stored.body, _describe(stored)
+        if "Range" in parameters:
+            start, end = _parse_range(parameters["Range"], len(content))
+            described["ContentRange"] = f"bytes {start}-{end - 1}/{len(content)}"
+            content = content[start:end]
+            described["ContentLength"] = len(content)
+        return {"Body": StreamingBody(io.BytesIO(content), len(content)), **described}
 
     @operation("Bucket", "Key", optional=("IfMatch", "IfNoneMatch"))
     def head_object(self, parameters: Parameters) -> Response:
@@ -240,7 +248,9 @@ class InMemoryS3(Service):
     def complete_multipart_upload(self, parameters: Parameters) -> Response:
         bucket, upload = self._get_bucket(parameters), self._get_upload(parameters)
         refuse_unknown(parameters["MultipartUpload"], "Parts", place="MultipartUpload")
-        bodies = _collect_parts(upload, parameters["MultipartUpload"].get("Parts", ()))
+        bodies = _collect_parts(
+            upload, parameters["MultipartUpload"].get("Parts", ()), min_bytes=self.min_part_bytes
+        )
         self._check_conditions(bucket, parameters)
         digests = b"".join(hashlib.md5(body, usedforsecurity=False).digest() for body in bodies)
         etag = f'"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(bodies)}"'
@@ -414,7 +424,18 @@ def _list_entry(key: str, stored: StoredObject) -> Response:
     }
 
 
-def _collect_parts(upload: _Upload, parts: Any) -> list[bytes]:
+def _parse_range(text: str, size: int) -> tuple[int, int]:
+    """Return start and end of a range of bytes, within the size (RFC 9110, 14.1.2)."""
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        raise NotImplementedError(f"the in-memory S3 does not handle Range={text}")
+    start, last = int(found[1]), int(found[2])
+    if start >= size:
+        raise RejectedError("InvalidRange", "The requested range is not satisfiable", status=416)
+    return start, min(last + 1, size)
+
+
+def _collect_parts(upload: _Upload, parts: Any, *, min_bytes: int) -> list[bytes]:
     """Return the bytes of the listed parts. Raises RejectedError if they were not uploaded."""
     if not parts:
         raise RejectedError(
@@ -441,7 +462,7 @@ def _collect_parts(upload: _Upload, parts: Any) -> list[bytes]:
                 " the specified entity tag may not match the part's entity tag.",
             )
         bodies.append(body)
-    if any(len(body) < _MIN_PART_BYTES for body in bodies[:-1]):
+    if any(len(body) < min_bytes for body in bodies[:-1]):
         raise RejectedError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
     return bodies
 

@@ -1,0 +1,59 @@
+"""Large batches in the simulation: each line has one outcome, whatever fails, and broken code is caught."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+
+import pytest
+
+from tools.simulation.batch_mutants import BATCH_MUTANTS
+from tools.simulation.mutants import MUTANTS, hunt
+from tools.simulation.run import RunResult, RunSettings, run_seed
+
+BATCHES = RunSettings(jobs=20, key_requests=0, delete_share=0.3, batch_share=1.0)
+SEEDS = range(1, 13)
+# Each of these breaks its guarantee within a few seeds; `make mutants` hunts all of them.
+SLOW_MUTANT = "the counts of a batch are written after the marks of its jobs"
+QUICK_MUTANTS = [name for name, *_ in BATCH_MUTANTS if name != SLOW_MUTANT]
+
+
+@cache
+def run(seed: int) -> RunResult:
+    return run_seed(seed, BATCHES)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_guarantee_holds_with_large_batches(seed: int) -> None:
+    result = run(seed)
+
+    assert result.violation is None, result.violation
+    assert result.large_batches["batches"] > 0
+
+
+def test_batches_are_rejected_line_by_line_canceled_and_removed() -> None:
+    found = Counter[str]()
+    checkpoints = Counter[str]()
+    faults = Counter[str]()
+    for seed in SEEDS:
+        found.update(run(seed).large_batches)
+        checkpoints.update(run(seed).checkpoints)
+        faults.update(run(seed).faults)
+
+    assert found["jobs"] > found["lines"] / 2
+    assert found["lines"] > 2 * found["batches"]
+    assert found["rejected"] > 20
+    assert found["skipped"] > 5
+    assert found["canceled"] > 5
+    assert found["removed"] > 5
+    # Several slices and several parts of results of one batch
+    assert checkpoints["batch.slice_saved"] > found["batches"]
+    assert checkpoints["batch.part_written"] > 2 * found["batches"]
+    assert {"invocation lost", "invocation twice", "invocation late"} <= faults.keys()
+
+
+@pytest.mark.parametrize("name", QUICK_MUTANTS)
+def test_broken_code_of_large_batches_is_caught(name: str) -> None:
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
+
+    assert hunt(mutant, max_seeds=30).found

@@ -1,0 +1,105 @@
+"""Deliberately broken variants of large batches, see `mutants`: names, guarantees and patches."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from replicate_proxy.aws import usage_store
+from replicate_proxy.aws.usage_store import DynamoUsageStore
+from replicate_proxy.batches import model
+from replicate_proxy.batches.model import BatchPhase
+from replicate_proxy.batches.worker import BatchWorker
+from replicate_proxy.ids import generate_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _draw_id(_parent_id: str, _number: int) -> str:
+    return generate_id(datetime.fromtimestamp(time.time(), UTC))
+
+
+def _sum_twice(jobs: Any) -> Any:
+    return {key: counts + counts for key, counts in _sum_batches(jobs).items()}
+
+
+def _count_batches_apart(self: Any, jobs: Any, *, now: datetime) -> None:
+    _count(self, [replace(job, batch_id=None) for job in jobs], now=now)
+    for (tenant, batch_id), counts in _sum_batches(jobs).items():
+        self._client.transact_write_items(
+            TransactItems=[self._build_batch_addition(tenant, batch_id, counts)]
+        )
+
+
+def _save_progress_first(self: Any, batch: Any, large: Any) -> bool:
+    if large.position >= large.size_bytes:
+        return _expand(self, batch, large)
+    parser = copy.copy(self.expander)
+    parser._create_jobs = lambda _batch, _principal, parsed: [each.line for each in parsed]  # noqa: SLF001
+    self._save(batch, **parser.expand_slice(batch, large))
+    self.expander.expand_slice(batch, large)
+    return True
+
+
+def _complete_without_results(self: Any, batch: Any, large: Any) -> bool:
+    is_ended: bool = self.counts.read_counts(batch.tenant, batch.id).ended >= large.created
+    if is_ended:
+        self._save(batch, phase=BatchPhase.NOTIFYING, completed_at=self.clock.now())
+    return is_ended
+
+
+def _wait_for_all_but_one(self: Any, batch: Any, large: Any) -> bool:
+    return _check_end(self, batch, replace(large, created=large.created - 1))
+
+
+def _remove_rows_only(self: Any, batch: Any) -> None:
+    self.remove_rows(batch.tenant, batch.id)
+    self.store.remove(batch)
+
+
+_sum_batches: Callable[..., Any] = usage_store._sum_batches  # noqa: SLF001 - what is broken is private
+_count: Callable[..., Any] = DynamoUsageStore.count
+_expand: Callable[..., bool] = BatchWorker._expand  # noqa: SLF001 - as above
+_check_end: Callable[..., bool] = BatchWorker._check_end  # noqa: SLF001 - as above
+
+BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
+    (
+        "the ID of a line's job does not derive from the line",
+        "a line has one job",
+        ((model, "derive_id", _draw_id),),
+    ),
+    (
+        "the end of a line's job is counted twice",
+        "the counts of a batch are the truth",
+        ((usage_store, "_sum_batches", _sum_twice),),
+    ),
+    (
+        "the counts of a batch are written after the marks of its jobs",
+        "every batch ends",
+        ((DynamoUsageStore, "count", _count_batches_apart),),
+    ),
+    (
+        "a batch is completed without its results",
+        "the results have each line once",
+        ((BatchWorker, "_check_end", _complete_without_results),),
+    ),
+    (
+        "the progress of an expansion is saved before its jobs",
+        "the results have each line once",
+        ((BatchWorker, "_expand", _save_progress_first),),
+    ),
+    (
+        "a batch does not wait for its last job",
+        "a batch is completed after its last job",
+        ((BatchWorker, "_check_end", _wait_for_all_but_one),),
+    ),
+    (
+        "the objects of a removed batch stay",
+        "a batch is removed at the end of its retention",
+        ((BatchWorker, "_remove", _remove_rows_only),),
+    ),
+)
