@@ -187,19 +187,24 @@ class BatchInvariants:
         if truth is None:
             truth = self._truths[key] = _Truth(self._lines_by_file[large.input_file], batch)
         before, truth.record = truth.large, batch
-        now = self._world.scheduler.now
-        if large.cancel_requested_at is not None and truth.canceled_at is None:
-            truth.canceled_at = now
+        self._check_cancel(truth)
         if large.lines > len(truth.lines) or large.created + large.rejected + large.skipped != large.lines:
             self._report(_COUNTS, f"{batch.id} has {large}")
         if large.phase in {BatchPhase.NOTIFYING, BatchPhase.COMPLETED} and before.phase != large.phase:
             self._check_completion(truth)
+
+    def _check_cancel(self, truth: _Truth) -> None:
+        """A cancel is not lost, and ends the batch in time."""
+        large, now, name = truth.large, self._world.scheduler.now, truth.record.id
+        if large.cancel_requested_at is None and truth.canceled_at is not None:
+            self._report(_CANCELED, f"the cancel of {name} is lost")
+        elif large.cancel_requested_at is not None and truth.canceled_at is None:
+            truth.canceled_at = now
         if large.is_completed and truth.completed_at is None:
             truth.completed_at = now
-            if truth.canceled_at is not None:
-                since = max(truth.canceled_at, self._world.plan.quiet_from)
-                if now - since > MAX_CANCEL_SECONDS:
-                    self._report(_CANCELED, f"{batch.id} took {now - since:.0f} s")
+            since = max(truth.canceled_at or now, self._world.plan.quiet_from)
+            if now - since > MAX_CANCEL_SECONDS:
+                self._report(_CANCELED, f"{name} took {now - since:.0f} s")
 
     def _check_completion(self, truth: _Truth) -> None:
         """Check the counts when the results are complete, and that there are results."""

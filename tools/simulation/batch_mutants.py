@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws import usage_store
+from replicate_proxy.aws import batch_store, budget_store, usage_store
 from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.batches import model
 from replicate_proxy.batches.model import BatchPhase
@@ -61,6 +61,15 @@ def _remove_rows_only(self: Any, batch: Any) -> None:
     self.store.remove(batch)
 
 
+def _put_without_revision(*arguments: Any) -> Any:
+    items = _build_puts(*arguments)
+    for item in items:
+        if item["Put"].pop("ExpressionAttributeValues", None):
+            del item["Put"]["ConditionExpression"]
+    return items
+
+
+_build_puts: Callable[..., Any] = batch_store.build_puts
 _sum_batches: Callable[..., Any] = usage_store._sum_batches  # noqa: SLF001 - what is broken is private
 _count: Callable[..., Any] = DynamoUsageStore.count
 _expand: Callable[..., bool] = BatchWorker._expand  # noqa: SLF001 - as above
@@ -91,6 +100,14 @@ BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
         "the progress of an expansion is saved before its jobs",
         "the results have each line once",
         ((BatchWorker, "_expand", _save_progress_first),),
+    ),
+    (
+        "a slice is written whatever has become of the batch",
+        "a canceled batch ends",
+        (
+            (batch_store, "build_puts", _put_without_revision),
+            (budget_store, "build_puts", _put_without_revision),
+        ),
     ),
     (
         "a batch does not wait for its last job",
