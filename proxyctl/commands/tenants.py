@@ -23,7 +23,7 @@ def tenants() -> None:
 @pass_app
 def list_tenants(app: App) -> None:
     """List tenants that have settings."""
-    columns = ("name", "display_name", "images", "token_limits", "updated_at")
+    columns = ("name", "display_name", "images", "retention", "token_limits", "updated_at")
     app.show_rows(app.client.call("GET", build_path("tenants"))["results"], columns)
 
 
@@ -40,14 +40,17 @@ def show_tenant(app: App, name: str) -> None:
 @click.option("--display-name", help="The name for people.")
 @click.option("--image-format", help="How images are stored unless a request says otherwise.")
 @click.option("--image-quality", type=int, help="1 to 100.")
+@click.option("--retention", help="How long predictions and their files are kept, such as 7d or 12h.")
 @limit_options
 @pass_app
 def put_tenant(
     app: App,
     name: str,
+    *,
     display_name: str | None,
     image_format: str | None,
     image_quality: int | None,
+    retention: str | None,
     rate: float | None,
     burst: int | None,
     monthly_quota: int | None,
@@ -56,7 +59,8 @@ def put_tenant(
 
     The request limits are those of callers with tokens of the identity provider.
     """
-    body = drop_missing(display_name=display_name, token_limits=build_limits(rate, burst, monthly_quota))
+    limits = build_limits(rate, burst, monthly_quota)
+    body = drop_missing(display_name=display_name, retention=retention, token_limits=limits)
     images = drop_missing(format=image_format, quality=image_quality)
     if images:
         body["images"] = images

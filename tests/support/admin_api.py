@@ -297,7 +297,11 @@ class AdminApi:
             AdminServices(
                 keys=keys,
                 tenants=TenantService(
-                    store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock, audit=self.audit
+                    store=self.tenants,
+                    usage_plan_keys=usage_plan_keys,
+                    clock=self.clock,
+                    audit=self.audit,
+                    max_retention_days=30,
                 ),
                 model_entries=ModelEntryService(
                     self.model_entries,
@@ -426,7 +430,11 @@ class AdminApi:
             checkpoint=self.checkpoint,
         )
         parser = JobRequestParser(
-            ParserSettings(), lambda *_: None, entries=self.entries, check_pause=self.check_pause
+            ParserSettings(),
+            lambda *_: None,
+            entries=self.entries,
+            check_pause=self.check_pause,
+            find_retention=self._find_retention,
         )
         return JobRetries(
             jobs=self.jobs,
@@ -435,6 +443,10 @@ class AdminApi:
             build_request=parser.parse_retry,
             audit=self.audit,
         )
+
+    def _find_retention(self, tenant: str) -> int | None:
+        settings = self.tenants.get(tenant)
+        return settings.retention_seconds if settings else None
 
     @property
     def webhook_secret(self) -> WebhookSecretRefresher:

@@ -91,12 +91,14 @@ class PredictionApi:
         )
         self.models = FakeModels()
         self.entries = FakeEntries()
+        self.tenant_retentions: dict[str, int] = {}
         parser = JobRequestParser(
             ParserSettings(max_body_bytes=100_000),
             lambda *_: None,
             self.models,
             self.entries,
             self.pipeline.pause_switch.check,
+            find_retention=self.tenant_retentions.get,
         )
         self.writes = Router()
         add_prediction_write_routes(

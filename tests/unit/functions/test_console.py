@@ -766,7 +766,10 @@ def test_budget_settings_and_pause_of_a_tenant(operator: Browser) -> None:
     assert "$5.00" in operator.get("/usage?tenant=acme").text
     assert operator.post("/tenants/acme/budget", {"day_usd": "much"}).status == 422
     assert operator.post("/tenants/acme/budget", {"day_usd": "", "month_usd": ""}).status == 303
-    assert operator.post("/tenants/acme/settings", {"display_name": HOSTILE}).status == 303
+    settings = {"display_name": HOSTILE, "retention": "7d"}
+    assert operator.post("/tenants/acme/settings", settings).status == 303
+    assert 'value="7d"' in operator.get("/tenants/acme").html
+    assert operator.post("/tenants/acme/settings", {**settings, "retention": "soon"}).status == 422
     assert "<script>alert" not in operator.get("/tenants").html
     form = {"tenant": "acme", "mode": "refuse", "reason": HOSTILE}
     assert operator.post("/pause", form).location == "/tenants/acme?notice=predictions_paused"

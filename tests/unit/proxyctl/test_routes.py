@@ -38,7 +38,7 @@ COMMANDS = [
     "keys budget show KEY",
     "keys budget delete KEY",
     "tenants list",
-    "tenants put acme --display-name Acme --image-format webp --image-quality 80",
+    "tenants put acme --display-name Acme --image-format webp --image-quality 80 --retention 7d",
     "tenants show acme",
     "tenants delete acme",
     "tenants budget set acme --day 0.5 --month 100",

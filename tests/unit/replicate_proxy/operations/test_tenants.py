@@ -13,16 +13,13 @@ from tests.support.clock import NOW
 if TYPE_CHECKING:
     from tests.support.admin_api import AdminApi
 
-SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}}
+SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}, "retention": "7d"}
 
 
 def test_settings_can_be_put_read_and_deleted(admin_api: AdminApi) -> None:
     status, created = admin_api.call("PUT", "tenants/acme", SETTINGS)
-    assert (status, created["images"], created["created_at"]) == (
-        200,
-        SETTINGS["images"],
-        format_timestamp(NOW),
-    )
+    assert (status, {name: created[name] for name in SETTINGS}) == (200, SETTINGS)
+    assert created["created_at"] == format_timestamp(NOW)
     assert admin_api.call("GET", "tenants/acme") == (200, created)
     assert admin_api.call("GET", "tenants")[1] == {"results": [created]}
     assert admin_api.call("DELETE", "tenants/acme") == (204, None)
@@ -35,6 +32,7 @@ def test_put_replaces_all_settings(admin_api: AdminApi) -> None:
     admin_api.clock.advance(hours=1)
     _, updated = admin_api.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
     assert updated["images"] == {"format": None, "quality": None}
+    assert updated["retention"] is None
     assert updated["created_at"] == format_timestamp(NOW) != updated["updated_at"]
 
 
@@ -46,6 +44,10 @@ def test_put_replaces_all_settings(admin_api: AdminApi) -> None:
         ("acme", {"images": {"quality": 101}}, "images.quality"),
         ("acme", {"display_name": "x" * 101}, "display_name"),
         ("acme", {"scopes": []}, ""),
+        ("acme", {"retention": "soon"}, "retention"),
+        ("acme", {"retention": "0d"}, "retention"),
+        ("acme", {"retention": "31d"}, "retention"),
+        ("acme", {"retention": 7}, "retention"),
     ],
 )
 def test_put_rejects_invalid_name_or_body_and_names_field(

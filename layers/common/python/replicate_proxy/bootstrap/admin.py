@@ -51,6 +51,7 @@ from replicate_proxy.bootstrap.status import (
     build_replay_service,
     build_replicate_status,
 )
+from replicate_proxy.bootstrap.tenants import find_retention
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 from replicate_proxy.operations.accounts import AccountService
@@ -169,6 +170,7 @@ def build_admin_services() -> AdminServices:
             usage_plan_keys=usage_plan_keys,
             clock=clock,
             audit=audit,
+            max_retention_days=env[JOB_RETENTION_DAYS],
         ),
         model_entries=_build_model_entries(audit, concurrency),
         concurrency=concurrency,
@@ -307,7 +309,7 @@ def _build_job_retries(audit: AuditLog) -> JobRetries:
         jobs=build_job_store(),
         documents=build_document_store(),
         creator=build_creator(RetryReservations(build_job_updater())),
-        build_request=build_parser().parse_retry,
+        build_request=build_parser(find_retention).parse_retry,
         audit=audit,
     )
 

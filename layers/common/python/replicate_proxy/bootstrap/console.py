@@ -27,6 +27,7 @@ from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_st
 from replicate_proxy.bootstrap.queue_status import build_queue_status_reader
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key, load_console_signing_key
+from replicate_proxy.bootstrap.tenants import find_retention
 from replicate_proxy.console.access import ConsoleAccess
 from replicate_proxy.console.routes import build_console_router
 from replicate_proxy.console.services import ConsoleServices
@@ -53,7 +54,7 @@ def build_router(folder: Path) -> Router:
         jobs=build_job_store(),
         documents=build_document_store(),
         renderer=PredictionRenderer(build_document_store()),
-        parser=build_parser(),
+        parser=build_parser(find_retention),
         creator=build_creator(),
         canceler=build_canceler(),
         batches=BatchReader(build_batch_store(), build_batch_counts()),

@@ -39,6 +39,7 @@ from replicate_proxy.bootstrap.job_stores import (
 )
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
+from replicate_proxy.bootstrap.tenants import find_retention
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
@@ -75,7 +76,7 @@ from replicate_proxy.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.ports import IdempotencyStore
@@ -89,7 +90,7 @@ _BATCH_BURST = 1000
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    parser, renderer = build_parser(), PredictionRenderer(build_document_store())
+    parser, renderer = build_parser(find_retention), PredictionRenderer(build_document_store())
     batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
     batches = BatchService(
         store=build_batch_store(),
@@ -165,7 +166,11 @@ def build_canceler() -> JobCanceler:
 
 
 @cache
-def build_parser() -> JobRequestParser:
+def build_parser(get_retention: Callable[[str], int | None] = lambda _tenant: None) -> JobRequestParser:
+    """Build the parser; `get_retention` reads the settings of tenants.
+
+    The lines of a large batch have the retention of their batch.
+    """
     settings = ParserSettings(
         webhook_addresses=build_webhook_address_policy(), max_retention_days=env[JOB_RETENTION_DAYS]
     )
@@ -176,6 +181,7 @@ def build_parser() -> JobRequestParser:
         build_model_entries(),
         build_pause_switch().check,
         build_account_directory().find,
+        get_retention,
     )
 
 

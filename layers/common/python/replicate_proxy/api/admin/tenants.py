@@ -44,6 +44,7 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
             display_name=body.display_name,
             images=ImageDefaults(body.images.format, body.images.quality),
             token_limits=body.token_limits.to_limits() if body.token_limits else None,
+            retention=body.retention,
             stage=get_stage(request),
         )
         return json_response(200, describe_tenant(tenant))

@@ -98,7 +98,12 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
         def change() -> Response:
             images = page.form.get_optional(format=str, quality=int)
             body = parse_body(
-                PutTenantBody, {"display_name": page.form.get("display_name"), "images": images}
+                PutTenantBody,
+                {
+                    "display_name": page.form.get("display_name"),
+                    "images": images,
+                    "retention": page.form.get("retention") or None,
+                },
             )
             stored = _find_settings(services, name)
             services.admin.tenants.put(
@@ -107,6 +112,7 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
                 images=ImageDefaults(body.images.format, body.images.quality),
                 # The form does not have them.
                 token_limits=stored.token_limits if stored else None,
+                retention=body.retention,
                 stage=get_stage(page.request),
             )
             return page.redirect(f"/tenants/{name}", notice="saved")
