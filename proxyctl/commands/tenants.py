@@ -16,7 +16,7 @@ _TOKEN_VARIABLE = "TENANT_REPLICATE_TOKEN"  # noqa: S105 - the name of a variabl
 
 @click.group(cls=Group)
 def tenants() -> None:
-    """List, show, put and delete tenants' settings, budgets and concurrency limits."""
+    """Settings, budgets and concurrency limits of tenants; erase a tenant."""
 
 
 @tenants.command("list")
@@ -67,13 +67,24 @@ def put_tenant(
     app.show_fields(app.client.call("PUT", build_path("tenants", name), body))
 
 
-@tenants.command("delete")
+@tenants.command("erase")
+@click.argument("name", type=SEGMENT)
+@click.option("--confirm", required=True, metavar="NAME", help="The name of the tenant once more.")
+@pass_app
+def erase_tenant(app: App, name: str, confirm: str) -> None:
+    """Erase a tenant: its keys stop, what runs is canceled, and all that is stored is removed.
+
+    This cannot be undone. `tenants erasure NAME` shows the progress, and in the end the report.
+    """
+    app.show_fields(app.client.call("DELETE", build_path("tenants", name), {"confirm": confirm}))
+
+
+@tenants.command("erasure")
 @click.argument("name", type=SEGMENT)
 @pass_app
-def delete_tenant(app: App, name: str) -> None:
-    """Delete a tenant's settings; its keys and predictions stay."""
-    app.client.call("DELETE", build_path("tenants", name))
-    app.show_done("deleted", f"tenants/{name}")
+def show_erasure(app: App, name: str) -> None:
+    """Show the progress, or the report, of the erasure of a tenant."""
+    app.show_fields(app.client.call("GET", build_path("tenants", name, "erasure")))
 
 
 @tenants.group("replicate-token", cls=Group)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_event, make_job
+from tests.support.clock import NOW
 from tests.support.prediction_api import CREATE_BODY, PredictionApi
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ def test_retention_without_header_is_that_of_the_stack(api: PredictionApi) -> No
 def test_retention_of_the_tenant_applies_without_a_header(
     api: PredictionApi, header: str | None, seconds: int
 ) -> None:
-    api.tenant_retentions["acme"] = 7 * 86400
+    api.tenants.save(Tenant("acme", retention_seconds=7 * 86400))
     _, created, _ = api.post(headers={"x-retention": header} if header else {})
 
     job = api.pipeline.store.only_job()
@@ -112,7 +114,7 @@ def test_retention_of_the_tenant_applies_without_a_header(
 
 def test_retention_of_the_tenant_does_not_exceed_that_of_the_stack(api: PredictionApi) -> None:
     """The stack's was longer when the tenant's was set."""
-    api.tenant_retentions["acme"] = 90 * 86400
+    api.tenants.save(Tenant("acme", retention_seconds=90 * 86400))
     api.post()
 
     job = api.pipeline.store.only_job()
@@ -120,14 +122,14 @@ def test_retention_of_the_tenant_does_not_exceed_that_of_the_stack(api: Predicti
 
 
 def test_retention_of_another_tenant_does_not_apply(api: PredictionApi) -> None:
-    api.tenant_retentions["globex"] = 3600
+    api.tenants.save(Tenant("globex", retention_seconds=3600))
     api.post()
 
     assert not api.pipeline.store.only_job().deletes_files
 
 
 def test_retention_of_the_tenant_applies_to_batches(api: PredictionApi) -> None:
-    api.tenant_retentions["acme"] = 3600
+    api.tenants.save(Tenant("acme", retention_seconds=3600))
     status, _, _ = api.post("/v1/batches", {"predictions": [CREATE_BODY, CREATE_BODY]})
     file_id = api.large_batches.add_file(b'{"custom_id": "a", "version": "v", "input": {}}\n')
     large_status, large, _ = api.post("/v1/batches", {"input_file": file_id})
@@ -140,6 +142,21 @@ def test_retention_of_the_tenant_applies_to_batches(api: PredictionApi) -> None:
     assert batch.large is not None
     assert batch.large.retention_seconds == 3600
     assert batch.large.delete_at == batch.created_at + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("resource", "body"),
+    [("/v1/predictions", CREATE_BODY), ("/v1/batches", {"predictions": [CREATE_BODY]})],
+)
+def test_create_of_a_tenant_that_is_being_erased_is_refused(
+    api: PredictionApi, resource: str, body: Any
+) -> None:
+    api.tenants.save(Tenant("acme", erasing_since=NOW))
+
+    status, problem, _ = api.post(resource, body)
+
+    assert (status, problem["title"]) == (403, "Tenant is being erased")
+    assert not api.pipeline.store.jobs
 
 
 @pytest.mark.parametrize(

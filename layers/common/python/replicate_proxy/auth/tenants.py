@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -58,6 +59,16 @@ class Tenant:
     usage_key: str | None = field(default=None, repr=False)
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    # Set while all that is stored about it is removed: nothing of it is accepted.
+    erasing_since: datetime | None = None
+
+    def check_not_erasing(self, status: int = 403) -> None:
+        """Raise an ApiError with the status if the tenant is being erased."""
+        if self.erasing_since is not None:
+            since = format_timestamp(self.erasing_since)
+            raise ApiError(
+                status, "Tenant is being erased", f"The tenant {self.name} is being erased since {since}"
+            )
 
 
 class CachedTenants:

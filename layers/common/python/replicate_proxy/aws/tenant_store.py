@@ -66,6 +66,7 @@ def _record_from_tenant(tenant: Tenant) -> dict[str, Any]:
         "usage_key": tenant.usage_key,
         "created_at": format_optional_timestamp(tenant.created_at),
         "updated_at": format_optional_timestamp(tenant.updated_at),
+        "erasing_since": format_optional_timestamp(tenant.erasing_since),
     }
 
 
@@ -80,4 +81,5 @@ def _tenant_from_record(record: Mapping[str, Any]) -> Tenant:
         usage_key=record.get("usage_key"),
         created_at=parse_optional_timestamp(record.get("created_at")),
         updated_at=parse_optional_timestamp(record.get("updated_at")),
+        erasing_since=parse_optional_timestamp(record.get("erasing_since")),
     )

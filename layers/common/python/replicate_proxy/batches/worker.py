@@ -131,13 +131,15 @@ class BatchWorker:
                 self.notify(batch)
                 self.checkpoint("batch.webhook_stored")
                 self._save(batch, phase=BatchPhase.COMPLETED, due_at=large.delete_at)
-                logger.info("batch completed", lines=large.lines, created=large.created)
+                logger.info("batch completed", lines=large.lines, created_jobs=large.created)
                 return True
 
     def _expand(self, batch: Batch, large: LargeBatch) -> bool:
         if large.position >= large.size_bytes:
             self._save(batch, phase=BatchPhase.RUNNING)
-            logger.info("batch expanded", lines=large.lines, created=large.created, rejected=large.rejected)
+            logger.info(
+                "batch expanded", lines=large.lines, created_jobs=large.created, rejected=large.rejected
+            )
             return True
         changes = self.expander.expand_slice(batch, large)
         self._save(batch, **changes)

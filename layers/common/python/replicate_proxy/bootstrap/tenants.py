@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.tenants import CachedTenants
 from replicate_proxy.aws.clients import get_client
@@ -10,15 +11,19 @@ from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.settings import ACCESS_TABLE
 
+if TYPE_CHECKING:
+    from replicate_proxy.auth.tenants import Tenant
+
 
 @cache
 def build_cached_tenants() -> CachedTenants:
     return CachedTenants(DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE]), clock)
 
 
-def find_retention(tenant: str) -> int | None:
-    """Return how many seconds the tenant's predictions are kept, None for the default of the stack.
+def find_tenant(name: str) -> Tenant:
+    """Return the tenant's settings.
 
-    Raises RetryableError if the settings were never read: nothing may be kept for longer than promised.
+    Raises RetryableError if they were never read: nothing may be kept for longer than promised, or accepted
+    of a tenant that is being erased.
     """
-    return build_cached_tenants().get_known(tenant).retention_seconds
+    return build_cached_tenants().get_known(name)

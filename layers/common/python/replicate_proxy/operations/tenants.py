@@ -31,6 +31,7 @@ def describe_tenant(tenant: Tenant) -> dict[str, Any]:
         "retention": format_retention(tenant.retention_seconds),
         "created_at": format_optional_timestamp(tenant.created_at),
         "updated_at": format_optional_timestamp(tenant.updated_at),
+        "erasing_since": format_optional_timestamp(tenant.erasing_since),
     }
 
 
@@ -72,7 +73,9 @@ class TenantService:
         retention: str | None,
         stage: Stage,
     ) -> Tenant:
-        """Replace all settings of a tenant. Raises a 422 ApiError if the retention is none.
+        """Replace all settings of a tenant.
+
+        Raises a 422 ApiError if the retention is none, a 409 ApiError if the tenant is being erased.
 
         A new usage key is created only if the limits changed, so that repeating a request changes nothing but
         `updated_at`.
@@ -81,6 +84,7 @@ class TenantService:
         retention_seconds = self._parse_retention(retention)
         stored = self._store.get(name)
         current = stored or Tenant(name, created_at=now)
+        current.check_not_erasing(409)
         updated = replace(
             current,
             display_name=display_name,
@@ -112,12 +116,3 @@ class TenantService:
             return parse_retention(text, self._max_retention_days)
         except ValueError as error:
             raise field_error("retention", str(error)) from None
-
-    def delete(self, name: str) -> None:
-        """Delete the settings, so that the defaults apply. Keys stay valid; revoke them to block a tenant."""
-        tenant = self.get(name)
-        before, target = describe_tenant(tenant), f"tenants/{name}"
-        with self._audit.change(AuditAction.DELETE_TENANT, target, tenant=name, before=before):
-            # In this order: settings that name a deleted usage key would lock the tenant out.
-            self._store.delete(name)
-            self._usage_plan_keys.remove(tenant.usage_key_id)

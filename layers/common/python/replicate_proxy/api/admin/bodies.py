@@ -125,6 +125,12 @@ class PutTenantBody(RequestBody):
     retention: Annotated[str, StringConstraints(max_length=20)] | None = None
 
 
+class EraseTenantBody(RequestBody):
+    """DELETE /admin/tenants/{name}: the name once more."""
+
+    confirm: str
+
+
 class PriceBody(RequestBody):
     """US dollars as text for each unit that Replicate bills, or the hardware that the model runs on.
 

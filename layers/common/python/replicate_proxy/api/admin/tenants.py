@@ -48,9 +48,3 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
             stage=get_stage(request),
         )
         return json_response(200, describe_tenant(tenant))
-
-    @router.delete("/admin/tenants/{name}")
-    def delete_tenant(request: Request) -> Response:
-        request.principal.require(Scope.ADMIN)
-        tenants.delete(request.path_params["name"])
-        return json_response(204, None)

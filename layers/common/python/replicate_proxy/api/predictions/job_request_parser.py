@@ -27,6 +27,7 @@ from replicate_proxy.api.predictions.headers import (
 )
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import ApiError, field_error, field_errors
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission, SubmissionKind
 from replicate_proxy.model_entries.directory import NoEntries
@@ -73,8 +74,7 @@ class JobRequestParser:
     """Validates create requests completely. Every error is an ApiError that names the field.
 
     `check_pause` raises a 503 ApiError if creates of a tenant are refused at present. `find_account` returns
-    the account of a tenant, which may know other models, and `find_retention` how many seconds its
-    predictions are kept, unless the request says it.
+    the account of a tenant, which may know other models, and `find_tenant` its settings.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class JobRequestParser:
         entries: EntryDirectory | None = None,
         check_pause: Callable[[str], None] = lambda _tenant: None,
         find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
-        find_retention: Callable[[str], int | None] = lambda _tenant: None,
+        find_tenant: Callable[[str], Tenant] = Tenant,
     ) -> None:
         self._settings = settings
         self._check_input = check_input
@@ -93,11 +93,11 @@ class JobRequestParser:
         self._entries = entries or NoEntries()
         self._check_pause = check_pause
         self._find_account = find_account
-        self._find_retention = find_retention
+        self._find_tenant = find_tenant
 
     def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """Return the job request; `submission` None takes it from `version` in the body."""
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         body = self._parse_json(request)
         if submission is None:
             return self._parse_by_version(request, body, principal)
@@ -112,7 +112,7 @@ class JobRequestParser:
         If `version` is missing, an `owner/name` in `input.model` names the model and is removed from the
         input.
         """
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         body = self._parse_json(request)
         model_input = body.get("input") if isinstance(body, dict) else None
         if (
@@ -129,7 +129,7 @@ class JobRequestParser:
 
         The job has its input, and image options, with those of its model entry at that time.
         """
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         fields = {
             "input": model_input,
             "webhook": job.webhook,
@@ -175,7 +175,7 @@ class JobRequestParser:
         error is raised, so that it counts every invalid field.
         """
         body = self._parse_json(request)
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         if isinstance(body, dict) and "input_file" in body:
             return self._build_large_batch_request(request, body, principal.tenant)
         batch = parse_body(CreateBatchBody, body)
@@ -273,9 +273,14 @@ class JobRequestParser:
             "idempotency_key": parse_idempotency_key(request),
         }
 
+    def _check_tenant(self, name: str) -> None:
+        """Raise an ApiError if the tenant may create nothing now."""
+        self._find_tenant(name).check_not_erasing()
+        self._check_pause(name)
+
     def _choose_retention(self, tenant: str) -> int | None:
         """Return the tenant's retention, which may be older than that of the stack; None if it has none."""
-        seconds = self._find_retention(tenant)
+        seconds = self._find_tenant(tenant).retention_seconds
         return min(seconds, self._settings.max_retention_days * 86_400) if seconds is not None else None
 
     def _check_webhook(self, name: str, webhook: str | None) -> None:
