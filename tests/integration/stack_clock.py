@@ -1,6 +1,7 @@
 """Moves the clock of the deployed functions."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -19,6 +20,14 @@ class StackClock:
         self._offset_seconds += seconds
         FOLDER.clock_offset_file.write_text(str(self._offset_seconds), encoding="utf-8")
         self.sweep()
+
+    def advance_to(self, moment: datetime) -> None:
+        """Move the clock to the moment if that is in the future, and invoke the sweep in any case.
+
+        What runs at the same time takes the jump for the end of its time.
+        """
+        now = datetime.now(UTC) + timedelta(seconds=self._offset_seconds)
+        self.advance(max(0.0, (moment - now).total_seconds()))
 
     def sweep(self) -> None:
         """Invoke the sweep. It does nothing if another one is running, so call this repeatedly."""
