@@ -122,7 +122,8 @@ def test_rows_of_the_tenant_are_found_in_pages_and_removed(
             client.put_item(TableName=JOBS_TABLE, Item=key)
     rows = DynamoTenantRows(client, JOBS_TABLE, classify_job_row)
     found: list[str] = []
-    cursor, pages = None, 0
+    cursor: str | None = None
+    pages = 0
     while pages == 0 or cursor is not None:
         page = rows.read("acme", cursor, is_last_pass=False)
         rows.remove(page.items)
@@ -147,8 +148,8 @@ def test_objects_of_the_tenant_are_found_in_pages_and_removed(
     for key in (*(f"files/acme/{number}" for number in range(10)), "files/acme-2/1", "records/acme/1"):
         client.put_object(Bucket=BUCKET, Key=key, Body=b"content")
     objects = S3TenantObjects(client, BUCKET, "uploaded_files", lambda tenant: f"files/{tenant}/")
-    sizes = []
-    cursor = None
+    sizes: list[int] = []
+    cursor: str | None = None
     while not sizes or cursor is not None:
         page = objects.read("acme", cursor, is_last_pass=False)
         assert set(page.kinds) == {"uploaded_files"}

@@ -365,8 +365,7 @@ def test_requests_of_many_expired_jobs_are_those_of_each(
     count, page_size = 120, 100
     stored.event_count = 1
     for number in range(count):
-        fields = {"delete_at": NOW + timedelta(days=30), "deletes_files": deletes_files}
-        stored.add(key=f"key {number}", **fields)
+        stored.add(key=f"key {number}", delete_at=NOW + timedelta(days=30), deletes_files=deletes_files)
     stored.clock.advance(30 * 86400)
     counter = CallCounter()
 
