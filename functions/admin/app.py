@@ -1,4 +1,4 @@
-"""Handler of the admin function: the admin API, bulk operations, and the upkeep of Replicate's secrets."""
+"""Handler of the admin function: the admin API, bulk operations, erasures, and Replicate's secrets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from replicate_proxy.bootstrap.admin import (
 )
 from replicate_proxy.bootstrap.bulk_worker import CONTINUE_BULK_OPERATIONS
 from replicate_proxy.bootstrap.environment import clock
+from replicate_proxy.bootstrap.erasure import build_erasure_worker
 from replicate_proxy.observability import logger, metrics, tracer
 
 if TYPE_CHECKING:
@@ -40,8 +41,12 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | 
 
 def _run_task(task: str | None, context: LambdaContext) -> None:
     if task == CONTINUE_BULK_OPERATIONS:
-        end = clock.now() + timedelta(milliseconds=context.get_remaining_time_in_millis())
-        build_bulk_worker().run(end - _RESERVED_TIME, lease_until=end)
+        now = clock.now()
+        end = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
+        deadline = end - _RESERVED_TIME
+        # Either has half of the time, and what the other leaves.
+        build_erasure_worker().run(now + (deadline - now) / 2, lease_until=end)
+        build_bulk_worker().run(deadline, lease_until=end)
     elif task == "maintain-accounts":
         build_account_service().maintain()
     else:

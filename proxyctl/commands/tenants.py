@@ -16,14 +16,14 @@ _TOKEN_VARIABLE = "TENANT_REPLICATE_TOKEN"  # noqa: S105 - the name of a variabl
 
 @click.group(cls=Group)
 def tenants() -> None:
-    """List, show, put and delete tenants' settings, budgets and concurrency limits."""
+    """Settings, budgets and concurrency limits of tenants; erase a tenant."""
 
 
 @tenants.command("list")
 @pass_app
 def list_tenants(app: App) -> None:
     """List tenants that have settings."""
-    columns = ("name", "display_name", "images", "token_limits", "updated_at")
+    columns = ("name", "display_name", "images", "retention", "token_limits", "updated_at")
     app.show_rows(app.client.call("GET", build_path("tenants"))["results"], columns)
 
 
@@ -40,14 +40,17 @@ def show_tenant(app: App, name: str) -> None:
 @click.option("--display-name", help="The name for people.")
 @click.option("--image-format", help="How images are stored unless a request says otherwise.")
 @click.option("--image-quality", type=int, help="1 to 100.")
+@click.option("--retention", help="How long predictions and their files are kept, such as 7d or 12h.")
 @limit_options
 @pass_app
 def put_tenant(
     app: App,
     name: str,
+    *,
     display_name: str | None,
     image_format: str | None,
     image_quality: int | None,
+    retention: str | None,
     rate: float | None,
     burst: int | None,
     monthly_quota: int | None,
@@ -56,20 +59,32 @@ def put_tenant(
 
     The request limits are those of callers with tokens of the identity provider.
     """
-    body = drop_missing(display_name=display_name, token_limits=build_limits(rate, burst, monthly_quota))
+    limits = build_limits(rate, burst, monthly_quota)
+    body = drop_missing(display_name=display_name, retention=retention, token_limits=limits)
     images = drop_missing(format=image_format, quality=image_quality)
     if images:
         body["images"] = images
     app.show_fields(app.client.call("PUT", build_path("tenants", name), body))
 
 
-@tenants.command("delete")
+@tenants.command("erase")
+@click.argument("name", type=SEGMENT)
+@click.option("--confirm", required=True, metavar="NAME", help="The name of the tenant once more.")
+@pass_app
+def erase_tenant(app: App, name: str, confirm: str) -> None:
+    """Erase a tenant: its keys stop, what runs is canceled, and all that is stored is removed.
+
+    This cannot be undone. `tenants erasure NAME` shows the progress, and in the end the report.
+    """
+    app.show_fields(app.client.call("DELETE", build_path("tenants", name), {"confirm": confirm}))
+
+
+@tenants.command("erasure")
 @click.argument("name", type=SEGMENT)
 @pass_app
-def delete_tenant(app: App, name: str) -> None:
-    """Delete a tenant's settings; its keys and predictions stay."""
-    app.client.call("DELETE", build_path("tenants", name))
-    app.show_done("deleted", f"tenants/{name}")
+def show_erasure(app: App, name: str) -> None:
+    """Show the progress, or the report, of the erasure of a tenant."""
+    app.show_fields(app.client.call("GET", build_path("tenants", name, "erasure")))
 
 
 @tenants.group("replicate-token", cls=Group)

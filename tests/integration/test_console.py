@@ -32,6 +32,7 @@ TENANT = "console-tenant"
 MAX_PAGE_BYTES = 150_000
 SCHEMES = ("light", "dark")
 HELD_TENANT = "console-held"
+ERASED_TENANT, TYPED_TENANT = "console-erased", "console-typed"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,9 @@ def content(stack: Stack) -> Content:
     failed = api.run("console/none", {"prompt": HOSTILE})
     large_batch = run_large_batch(stack, api)
     hold_prediction(stack, operator, HELD_TENANT)
+    for name in (ERASED_TENANT, TYPED_TENANT):
+        operator.call("PUT", f"/admin/tenants/{name}", {"display_name": HOSTILE})
+    operator.call("DELETE", f"/admin/tenants/{ERASED_TENANT}", {"confirm": ERASED_TENANT})
     # Less than what was spent: it is used up.
     operator.call("PUT", f"/admin/tenants/{TENANT}/budget", {"day_usd": "0.001", "month_usd": "50"})
     sqs = stack.get_client("sqs")
@@ -100,6 +104,8 @@ def content(stack: Stack) -> Content:
         "tenants": "/tenants",
         "tenant": f"/tenants/{TENANT}",
         "empty tenant": "/tenants/console-nobody",
+        "erased tenant": f"/tenants/{ERASED_TENANT}",
+        "erasure": f"/tenants/{ERASED_TENANT}/erasure",
         "audit": "/audit?verify=true",
     }
     return Content(created["key"], paths, prediction, f"/predictions/console-many/{foreign}")
@@ -230,6 +236,27 @@ def test_tenant_sees_its_own_pages_only(content: Content, make_console: Callable
     assert "console-many" not in console.page.content()
     for path in (content.foreign, "/tenants", "/audit", "/predictions?tenant=console-many"):
         assert console.open(path) == 404, path
+
+
+def test_tenant_is_erased_after_its_name_is_typed(
+    stack: Stack, content: Content, make_console: Callable[..., Console]
+) -> None:
+    console = make_console(viewport={"width": 1280, "height": 900})
+    console.sign_in(stack.admin_key)
+    page = console.page
+    for typed, expected in ((TENANT, "must be the name of the tenant"), (TYPED_TENANT, "Erasure of")):
+        assert console.open(f"/tenants/{TYPED_TENANT}") == 200
+        page.click("text=Erase…")
+        page.fill("#confirm", typed)
+        assert console.find_accessibility_violations() == []
+        page.click("button:text-is('Erase the tenant')")
+        assert expected in console.get_text()
+    assert page.url.endswith(f"/tenants/{TYPED_TENANT}/erasure")
+    assert console.find_accessibility_violations() == []
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    assert operator.call("GET", f"/admin/tenants/{TYPED_TENANT}/erasure").json()["tenant"] == TYPED_TENANT
+    # What the operator typed first is left alone.
+    assert operator.call("GET", f"/admin/tenants/{TENANT}").json()["erasing_since"] is None
 
 
 def test_link_opens_the_view_of_a_tenant_once(

@@ -15,11 +15,13 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.audit.log import StoredAuditLog
 from replicate_proxy.audit.trail import AuditTrail
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.deletion_store import DynamoDeletionStore
+from replicate_proxy.aws.erasure_store import DynamoErasureStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
@@ -37,6 +39,8 @@ from replicate_proxy.operations.bulk.actions import build_actions
 from replicate_proxy.operations.bulk.service import BulkService
 from replicate_proxy.operations.bulk.worker import BulkWorker
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
+from replicate_proxy.operations.erasure.access import StoredTenantAccess
+from replicate_proxy.operations.erasure.service import ErasureService
 from replicate_proxy.operations.job_actions import JobActions
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.job_search import JobSearch
@@ -289,6 +293,7 @@ class AdminApi:
             authorizer_cache_ttl=timedelta(seconds=60),
             audit=self.audit,
             find_budget=self.budgets.find_budget,
+            find_tenant=self.tenants.get,
         )
         trail = AuditTrail(self.audit_store, self.audit.close_abandoned)
         router = Router()
@@ -297,8 +302,13 @@ class AdminApi:
             AdminServices(
                 keys=keys,
                 tenants=TenantService(
-                    store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock, audit=self.audit
+                    store=self.tenants,
+                    usage_plan_keys=usage_plan_keys,
+                    clock=self.clock,
+                    audit=self.audit,
+                    max_retention_days=30,
                 ),
+                erasures=self._build_erasures(usage_plan_keys),
                 model_entries=ModelEntryService(
                     self.model_entries,
                     self.audit,
@@ -426,7 +436,11 @@ class AdminApi:
             checkpoint=self.checkpoint,
         )
         parser = JobRequestParser(
-            ParserSettings(), lambda *_: None, entries=self.entries, check_pause=self.check_pause
+            ParserSettings(),
+            lambda *_: None,
+            entries=self.entries,
+            check_pause=self.check_pause,
+            find_tenant=lambda name: self.tenants.get(name) or Tenant(name),
         )
         return JobRetries(
             jobs=self.jobs,
@@ -434,6 +448,24 @@ class AdminApi:
             creator=creator,
             build_request=parser.parse_retry,
             audit=self.audit,
+        )
+
+    def _build_erasures(self, usage_plan_keys: UsagePlanKeys) -> ErasureService:
+        return ErasureService(
+            store=DynamoErasureStore(self.dynamodb, JOBS_TABLE),
+            tenants=self.tenants,
+            keys=self.keys,
+            jobs=self.jobs,
+            access=StoredTenantAccess(
+                tenants=self.tenants,
+                keys=self.keys,
+                usage_plan_keys=usage_plan_keys,
+                gateway=self.gateway,
+                clock=self.clock,
+            ),
+            starter=self.worker_starter,
+            audit=self.audit,
+            clock=self.clock,
         )
 
     @property

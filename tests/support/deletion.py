@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.batch_store import DynamoBatchStore
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
     from tools.simulation.aws import Call
 
-LINE = "tenant/acme"
 KEY_SECRET = b"the key of output keys"
 KEY = "the key of a create"
 
@@ -64,8 +64,13 @@ class CallCounter:
     fails_with: Exception | None = None
     count: int = 0
     names: list[str] = field(default_factory=list)
+    lock: Lock = field(default_factory=Lock)
 
     def __call__(self, call: Call, perform: Callable[[], Any]) -> Any:
+        with self.lock:
+            return self._perform(call, perform)
+
+    def _perform(self, call: Call, perform: Callable[[], Any]) -> Any:
         self.count += 1
         self.names.append(f"{call.service}.{call.operation}")
         if self.count != self.crash_at:
@@ -78,10 +83,15 @@ class CallCounter:
 class StoredJobs:
     """Rows and objects of jobs, as the functions leave them."""
 
+    event_count = 3
+
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.aws = InMemoryAws.from_template(lambda: self.clock.now().timestamp())
+        self._lock = Lock()
+        self.aws.gate = self.perform_alone
         dynamodb: Any = self.aws.client("dynamodb")
+        self._dynamodb = dynamodb
         self._s3: Any = self.aws.client("s3")
         self.jobs = DynamoJobStore(dynamodb, Table.JOBS)
         self.batches = DynamoBatchStore(dynamodb, Table.JOBS, self.jobs)
@@ -100,9 +110,15 @@ class StoredJobs:
             clock=self.clock,
         )
 
+    def perform_alone(self, _call: Call, perform: Callable[[], Any]) -> Any:
+        """Perform one call after the other: the services in memory are not for several threads."""
+        with self._lock:
+            return perform()
+
     def add(self, tenant: str = "acme", *, key: str = KEY, **fields: Any) -> Job:
         """Store an ended job with all that may belong to one, and return it."""
-        waiting = Waiting(reason=WaitReason.CONCURRENCY_LIMIT, limit=LINE)
+        line = f"tenant/{tenant}"
+        waiting = Waiting(reason=WaitReason.CONCURRENCY_LIMIT, limit=line)
         defaults: dict[str, Any] = {
             "created_at": NOW - timedelta(minutes=1),
             "replicate_id": f"prediction-{tenant}-{key}",
@@ -116,8 +132,8 @@ class StoredJobs:
             self.jobs.create(job)
         self.idempotency.claim(IdempotencyRecord(tenant, key, "fingerprint", job.id), now=self.clock.now())
         self.jobs.claim_prediction(job.replicate_id or "", tenant, job.id, now=NOW)
-        self._lines.insert(LINE, WaitingJob(tenant, job.id, "", None))
-        for sequence in (1, 2, 3):
+        self._lines.insert(line, WaitingJob(tenant, job.id, "", None))
+        for sequence in range(1, self.event_count + 1):
             self.deliveries.create_event(make_stored_event(job, sequence))
             for target in ("prediction", "ep_1"):
                 delivery = make_delivery(tenant=tenant, job_id=job.id, sequence=sequence, target=target)
@@ -165,7 +181,7 @@ class StoredJobs:
         try:
             return self.sweep.delete_jobs(self.clock.now() + timedelta(seconds=50))
         finally:
-            self.aws.gate = lambda _call, perform: perform()
+            self.aws.gate = self.perform_alone
 
     def run_all_passes(self) -> None:
         """Run the sweep until the last passes of all deletions are over."""

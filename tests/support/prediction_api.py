@@ -15,6 +15,7 @@ from replicate_proxy.api.predictions.read_routes import add_prediction_read_rout
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import STREAMS_RESOURCE, add_stream_routes
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.batches.results import ResultReader
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
@@ -29,6 +30,7 @@ from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_replay import StreamReplay
 from replicate_proxy.services.stream_urls import StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
+from tests.support.access import FakeTenantStore
 from tests.support.batches import LargeBatches
 from tests.support.builders import VERSION, make_event
 from tests.support.model_entries import FakeEntries
@@ -91,12 +93,14 @@ class PredictionApi:
         )
         self.models = FakeModels()
         self.entries = FakeEntries()
+        self.tenants = FakeTenantStore()
         parser = JobRequestParser(
             ParserSettings(max_body_bytes=100_000),
             lambda *_: None,
             self.models,
             self.entries,
             self.pipeline.pause_switch.check,
+            find_tenant=lambda name: self.tenants.get(name) or Tenant(name),
         )
         self.writes = Router()
         add_prediction_write_routes(

@@ -14,6 +14,7 @@ import yaml
 from replicate_proxy.api.admin.bodies import (
     CreateKeyBody,
     DiscardBody,
+    EraseTenantBody,
     FallbackBody,
     ImagesBody,
     LimitsBody,
@@ -110,6 +111,7 @@ BODIES: tuple[type[BaseModel], ...] = (
     PutModelEntryBody,
     PutReplicateTokenBody,
     PutTenantBody,
+    EraseTenantBody,
     RedeliverBody,
     RedriveBody,
     ResumeBody,

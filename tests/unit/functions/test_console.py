@@ -766,7 +766,10 @@ def test_budget_settings_and_pause_of_a_tenant(operator: Browser) -> None:
     assert "$5.00" in operator.get("/usage?tenant=acme").text
     assert operator.post("/tenants/acme/budget", {"day_usd": "much"}).status == 422
     assert operator.post("/tenants/acme/budget", {"day_usd": "", "month_usd": ""}).status == 303
-    assert operator.post("/tenants/acme/settings", {"display_name": HOSTILE}).status == 303
+    settings = {"display_name": HOSTILE, "retention": "7d"}
+    assert operator.post("/tenants/acme/settings", settings).status == 303
+    assert 'value="7d"' in operator.get("/tenants/acme").html
+    assert operator.post("/tenants/acme/settings", {**settings, "retention": "soon"}).status == 422
     assert "<script>alert" not in operator.get("/tenants").html
     form = {"tenant": "acme", "mode": "refuse", "reason": HOSTILE}
     assert operator.post("/pause", form).location == "/tenants/acme?notice=predictions_paused"
@@ -775,6 +778,31 @@ def test_budget_settings_and_pause_of_a_tenant(operator: Browser) -> None:
     assert operator.post("/pause", {"mode": "hold"}).status == 303
     assert "Predictions of all tenants are paused." in operator.get().text
     assert operator.post("/resume").status == 303
+
+
+def test_tenant_is_erased_after_its_name_is_typed(operator: Browser) -> None:
+    created = operator.post("/tenants/initech/keys", {"name": "k", "scopes": ["predictions:read"]})
+    (secret,) = re.findall(r"rp_[a-z2-7]{12}_[0-9A-Za-z]{43}", created.text)
+    assert operator.get("/tenants/initech/erasure").status == 404
+    for confirm in ("", "acme", "Initech"):
+        refused = operator.post("/tenants/initech/erase", {"confirm": confirm})
+        assert refused.status == 422
+        assert "must be the name of the tenant" in refused.text
+    assert Browser().sign_in(secret).status == 303
+
+    assert (
+        operator.post("/tenants/initech/erase", {"confirm": "initech"}).location == "/tenants/initech/erasure"
+    )
+
+    report = operator.get("/tenants/initech/erasure")
+    assert "Waiting until nothing can arrive any more." in report.text
+    assert "What stays" in report.text
+    assert Browser().sign_in(secret).status == 401
+    page = operator.get("/tenants/initech")
+    assert "The tenant is being erased" in page.text
+    assert "Type initech to confirm" not in page.text
+    assert operator.post("/tenants/initech/settings", {"display_name": "x"}).status == 409
+    assert operator.post("/tenants/initech/keys", {"name": "k"}).status == 409
 
 
 def test_webhooks_are_paused_for_a_tenant_and_for_all(operator: Browser) -> None:

@@ -38,9 +38,10 @@ COMMANDS = [
     "keys budget show KEY",
     "keys budget delete KEY",
     "tenants list",
-    "tenants put acme --display-name Acme --image-format webp --image-quality 80",
+    "tenants put acme --display-name Acme --image-format webp --image-quality 80 --retention 7d",
     "tenants show acme",
-    "tenants delete acme",
+    "tenants erase acme --confirm acme",
+    "tenants erasure initech",
     "tenants budget set acme --day 0.5 --month 100",
     "tenants budget show acme",
     "tenants budget delete acme",
@@ -117,6 +118,8 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
     call = served.api.call
     key = call("POST", "keys", {"tenant": "acme"})[1]
     call("PUT", "tenants/acme", {"display_name": "Acme"})
+    call("PUT", "tenants/initech", {})
+    call("DELETE", "tenants/initech", {"confirm": "initech"})
     call("PUT", "tenants/acme/budget", {"day_usd": "5"})
     call("PUT", f"keys/{key['id']}/budget", {"month_usd": "5"})
     call("PUT", "tenants/acme/concurrency", {"max_concurrency": 2})

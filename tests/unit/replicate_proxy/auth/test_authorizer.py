@@ -48,7 +48,7 @@ def make_authorizer(
         token_verifier=token_verifier,
         load_digest_key=lambda: DIGEST_KEY,
         clock=clock,
-        tenants=tenants,
+        tenants=tenants or FakeTenantStore(),
     )
 
 
@@ -239,3 +239,12 @@ def test_token_has_usage_key_of_its_tenant(clock: FakeClock) -> None:
 def test_token_whose_header_begins_with_white_space_is_verified(clock: FakeClock, token: str) -> None:
     authorizer = make_authorizer(FakeKeyStore({}), clock, token_verifier=AcceptingTokenVerifier())
     assert authorizer.authorize(f"Bearer {token}", SOURCE_IP).principal.key_id == f"jwt:{len(token)}"
+
+
+def test_authorize_denies_token_of_a_tenant_that_is_being_erased(clock: FakeClock) -> None:
+    tenants = FakeTenantStore({"acme": Tenant("acme", erasing_since=NOW)})
+    authorizer = make_authorizer(
+        FakeKeyStore(), clock, token_verifier=AcceptingTokenVerifier(), tenants=tenants
+    )
+    with pytest.raises(DeniedError, match="being erased"):
+        authorizer.authorize("Bearer eyJ.good.token", SOURCE_IP)

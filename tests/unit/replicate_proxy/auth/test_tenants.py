@@ -10,6 +10,7 @@ import pytest
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
+from replicate_proxy.errors import RetryableError
 from tests.support.access import FakeTenantStore
 from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW, FakeClock
@@ -43,6 +44,7 @@ def test_saved_tenant_round_trips(store: TenantStore) -> None:
         display_name="Ácme GmbH",
         images=ImageDefaults("avif", 60),
         token_limits=UsageLimits(0.5, 1),
+        retention_seconds=604_800,
         usage_key_id="u1",
         usage_key="value",
         created_at=NOW,
@@ -81,4 +83,7 @@ def test_cache_returns_last_known_settings_during_outage(clock: FakeClock) -> No
     store.is_unavailable = True
     clock.advance(hours=1)
     assert tenants.get("acme").images.format == "avif"
+    assert tenants.get_known("acme").images.format == "avif"
     assert tenants.get("globex") == Tenant("globex")
+    with pytest.raises(RetryableError):
+        tenants.get_known("globex")

@@ -355,3 +355,22 @@ def test_cost_of_expired_jobs_is_that_of_the_documentation(stored: StoredJobs) -
     assert per_job.count("dynamodb.put_item") == 1
     assert per_job.count("dynamodb.batch_write_item") == 2
     assert per_job.count("dynamodb.delete_item") == 3
+
+
+@pytest.mark.parametrize(("deletes_files", "per_job"), [(False, 13), (True, 19)])
+def test_requests_of_many_expired_jobs_are_those_of_each(
+    stored: StoredJobs, deletes_files: bool, per_job: int
+) -> None:
+    """Beside those of the jobs, there are only four queries for each page of 100, and at the end."""
+    count, page_size = 120, 100
+    stored.event_count = 1
+    for number in range(count):
+        stored.add(key=f"key {number}", delete_at=NOW + timedelta(days=30), deletes_files=deletes_files)
+    stored.clock.advance(30 * 86400)
+    counter = CallCounter()
+
+    assert stored.run_sweep(counter) == {"removed": count}
+
+    pages = -(-count // page_size) + 1
+    assert counter.count <= count * per_job + 4 * pages
+    assert counter.count > count * (per_job - 1)

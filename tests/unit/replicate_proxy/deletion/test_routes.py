@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_optional_timestamp
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_event, make_job
-from tests.support.prediction_api import PredictionApi
+from tests.support.clock import NOW
+from tests.support.prediction_api import CREATE_BODY, PredictionApi
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
@@ -96,6 +98,65 @@ def test_retention_without_header_is_that_of_the_stack(api: PredictionApi) -> No
     job = api.pipeline.store.only_job()
     assert created["proxy"]["expires_at"] == format_optional_timestamp(job.created_at + timedelta(days=30))
     assert not job.deletes_files
+
+
+@pytest.mark.parametrize(("header", "seconds"), [(None, 7 * 86400), ("12h", 12 * 3600), ("30d", 30 * 86400)])
+def test_retention_of_the_tenant_applies_without_a_header(
+    api: PredictionApi, header: str | None, seconds: int
+) -> None:
+    api.tenants.save(Tenant("acme", retention_seconds=7 * 86400))
+    _, created, _ = api.post(headers={"x-retention": header} if header else {})
+
+    job = api.pipeline.store.only_job()
+    assert (job.delete_at, job.deletes_files) == (job.created_at + timedelta(seconds=seconds), True)
+    assert created["proxy"]["expires_at"] == format_optional_timestamp(job.delete_at)
+
+
+def test_retention_of_the_tenant_does_not_exceed_that_of_the_stack(api: PredictionApi) -> None:
+    """The stack's was longer when the tenant's was set."""
+    api.tenants.save(Tenant("acme", retention_seconds=90 * 86400))
+    api.post()
+
+    job = api.pipeline.store.only_job()
+    assert job.delete_at == job.created_at + timedelta(days=30)
+
+
+def test_retention_of_another_tenant_does_not_apply(api: PredictionApi) -> None:
+    api.tenants.save(Tenant("globex", retention_seconds=3600))
+    api.post()
+
+    assert not api.pipeline.store.only_job().deletes_files
+
+
+def test_retention_of_the_tenant_applies_to_batches(api: PredictionApi) -> None:
+    api.tenants.save(Tenant("acme", retention_seconds=3600))
+    status, _, _ = api.post("/v1/batches", {"predictions": [CREATE_BODY, CREATE_BODY]})
+    file_id = api.large_batches.add_file(b'{"custom_id": "a", "version": "v", "input": {}}\n')
+    large_status, large, _ = api.post("/v1/batches", {"input_file": file_id})
+
+    jobs = api.pipeline.store.jobs.values()
+    assert [status, large_status] == [201, 201]
+    assert {job.delete_at for job in jobs} == {job.created_at + timedelta(hours=1) for job in jobs}
+    batch = api.large_batches.store.get("acme", large["id"])
+    assert batch is not None
+    assert batch.large is not None
+    assert batch.large.retention_seconds == 3600
+    assert batch.large.delete_at == batch.created_at + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("resource", "body"),
+    [("/v1/predictions", CREATE_BODY), ("/v1/batches", {"predictions": [CREATE_BODY]})],
+)
+def test_create_of_a_tenant_that_is_being_erased_is_refused(
+    api: PredictionApi, resource: str, body: Any
+) -> None:
+    api.tenants.save(Tenant("acme", erasing_since=NOW))
+
+    status, problem, _ = api.post(resource, body)
+
+    assert (status, problem["title"]) == (403, "Tenant is being erased")
+    assert not api.pipeline.store.jobs
 
 
 @pytest.mark.parametrize(

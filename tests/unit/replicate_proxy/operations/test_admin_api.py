@@ -25,6 +25,7 @@ ROUTES = [
     ("GET", "tenants/x"),
     ("PUT", "tenants/x"),
     ("DELETE", "tenants/x"),
+    ("GET", "tenants/x/erasure"),
     ("POST", "tenants/x/redeliver"),
     ("POST", "tenants/x/deliveries/d/redeliver"),
     ("GET", "models"),

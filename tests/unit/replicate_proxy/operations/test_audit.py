@@ -31,8 +31,10 @@ CONSOLE_ACTIONS = frozenset(
         AuditAction.TEST_ENDPOINT,
     }
 )
-# The worker's record of the end, see bulk/test_bulk_operations.py.
-WORKER_ACTIONS = frozenset({AuditAction.END_BULK_OPERATION})
+# The records of workers, see bulk/test_bulk_operations.py and erasure/test_erasure.py.
+WORKER_ACTIONS = frozenset(
+    {AuditAction.END_BULK_OPERATION, AuditAction.EMPTY_TENANT, AuditAction.END_ERASURE}
+)
 API_ACTIONS = frozenset(AuditAction) - CONSOLE_ACTIONS - WORKER_ACTIONS
 TOKEN = "r8_TheTokenOfAcmeAtReplicate0001"
 ENTRY = {"target": "acme/model", "forced": {"api_token": "a secret value"}}
@@ -54,7 +56,6 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("DELETE", f"keys/{key['id']}/budget")
     api.call("DELETE", f"keys/{key['id']}")
     api.call("PUT", "tenants/acme", {"display_name": "Acme"})
-    api.call("DELETE", "tenants/acme")
     api.accounts.names[TOKEN] = "acme-corp"
     api.call("PUT", "tenants/acme/replicate-token", {"token": TOKEN})
     api.call("DELETE", "tenants/acme/replicate-token")
@@ -84,6 +85,7 @@ def make_every_change(api: AdminApi) -> dict[str, Any]:
     api.call("POST", f"jobs/acme/{job.id}/delete", {})
     api.secret = NEW_SECRET
     api.call("POST", "webhook-secret/refresh", {})
+    api.call("DELETE", "tenants/acme", {"confirm": "acme"})
     return dict(key)
 
 
@@ -111,7 +113,8 @@ def test_record_has_the_state_before_and_after(admin_api: AdminApi) -> None:
     assert by_action["key.revoke"]["before"]["revoked_at"] is None
     assert by_action["key.revoke"]["after"]["revoked_at"] is not None
     assert by_action["key.create"]["before"] is None
-    assert by_action["tenant.delete"]["before"]["display_name"] == "Acme"
+    assert by_action["erasure.start"]["before"]["settings"]["display_name"] == "Acme"
+    assert by_action["erasure.start"]["after"]["status"] == "running"
     assert by_action["budget.put"]["after"]["day_micro_usd"] == 5_000_000
     assert (by_action["concurrency.put"]["before"], by_action["concurrency.put"]["after"]) == (None, 3)
     assert by_action["concurrency.delete"]["before"] == 3

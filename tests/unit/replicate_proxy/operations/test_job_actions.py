@@ -102,6 +102,27 @@ class TestCancel:
         assert find_records(admin_api, job)[0]["outcome"] == "refused"
 
 
+class TestRetryRetention:
+    @pytest.mark.parametrize(
+        ("fields", "seconds"),
+        [({"delete_at": NOW + timedelta(days=2), "deletes_files": True}, None), ({}, 7 * 86400)],
+    )
+    def test_retry_keeps_its_own_retention_or_has_that_of_the_tenant(
+        self, admin_api: AdminApi, fields: dict[str, Any], seconds: int | None
+    ) -> None:
+        admin_api.call("PUT", "tenants/acme", {"retention": "7d"})
+        job = add_job(admin_api, S.FAILED, **fields)
+
+        _, response = act(admin_api, job, "retry")
+
+        retried = admin_api.jobs.get("acme", response["job"]["id"])
+        assert retried is not None
+        assert retried.deletes_files
+        assert retried.delete_at is not None
+        expected = timedelta(seconds=seconds) if seconds else fields["delete_at"] - job.created_at
+        assert retried.delete_at - retried.created_at == expected
+
+
 class TestRedeliver:
     def test_all_deliveries_are_sent_again_in_order(self, admin_api: AdminApi) -> None:
         job = add_job(admin_api, S.SUCCEEDED)

@@ -13,21 +13,16 @@ from tests.support.clock import NOW
 if TYPE_CHECKING:
     from tests.support.admin_api import AdminApi
 
-SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}}
+SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}, "retention": "7d"}
 
 
-def test_settings_can_be_put_read_and_deleted(admin_api: AdminApi) -> None:
+def test_settings_can_be_put_and_read(admin_api: AdminApi) -> None:
     status, created = admin_api.call("PUT", "tenants/acme", SETTINGS)
-    assert (status, created["images"], created["created_at"]) == (
-        200,
-        SETTINGS["images"],
-        format_timestamp(NOW),
-    )
+    assert (status, {name: created[name] for name in SETTINGS}) == (200, SETTINGS)
+    assert created["created_at"] == format_timestamp(NOW)
     assert admin_api.call("GET", "tenants/acme") == (200, created)
     assert admin_api.call("GET", "tenants")[1] == {"results": [created]}
-    assert admin_api.call("DELETE", "tenants/acme") == (204, None)
-    assert admin_api.call("GET", "tenants/acme")[0] == 404
-    assert admin_api.call("DELETE", "tenants/acme")[0] == 404
+    assert admin_api.call("GET", "tenants/globex")[0] == 404
 
 
 def test_put_replaces_all_settings(admin_api: AdminApi) -> None:
@@ -35,6 +30,7 @@ def test_put_replaces_all_settings(admin_api: AdminApi) -> None:
     admin_api.clock.advance(hours=1)
     _, updated = admin_api.call("PUT", "tenants/acme", {"display_name": "Acme Ltd"})
     assert updated["images"] == {"format": None, "quality": None}
+    assert updated["retention"] is None
     assert updated["created_at"] == format_timestamp(NOW) != updated["updated_at"]
 
 
@@ -46,6 +42,10 @@ def test_put_replaces_all_settings(admin_api: AdminApi) -> None:
         ("acme", {"images": {"quality": 101}}, "images.quality"),
         ("acme", {"display_name": "x" * 101}, "display_name"),
         ("acme", {"scopes": []}, ""),
+        ("acme", {"retention": "soon"}, "retention"),
+        ("acme", {"retention": "0d"}, "retention"),
+        ("acme", {"retention": "31d"}, "retention"),
+        ("acme", {"retention": 7}, "retention"),
     ],
 )
 def test_put_rejects_invalid_name_or_body_and_names_field(
@@ -56,13 +56,11 @@ def test_put_rejects_invalid_name_or_body_and_names_field(
     assert admin_api.tenants.tenants == {}
 
 
-def test_tenant_has_usage_key_until_deleted_when_usage_plans_are_enabled(admin_api: AdminApi) -> None:
+def test_tenant_has_usage_key_when_usage_plans_are_enabled(admin_api: AdminApi) -> None:
     admin_api.has_usage_plans = True
     admin_api.call("PUT", "tenants/acme", {"token_limits": {"rate": 5, "burst": 5}})
     assert admin_api.gateway.limits_by_label == {"acme-tokens": UsageLimits(5, 5)}
     assert admin_api.tenants.tenants["acme"].usage_key == "value-of-acme-tokens"
-    admin_api.call("DELETE", "tenants/acme")
-    assert admin_api.gateway.limits_by_label == {}
 
 
 def test_put_with_same_limits_keeps_usage_key(admin_api: AdminApi) -> None:
@@ -72,3 +70,44 @@ def test_put_with_same_limits_keeps_usage_key(admin_api: AdminApi) -> None:
     admin_api.gateway.limits_by_label.clear()
     admin_api.call("PUT", "tenants/acme", body)
     assert admin_api.gateway.limits_by_label == {}
+
+
+class TestErasure:
+    """The routes; what the worker does is tested in erasure/test_erasure.py."""
+
+    def test_erasure_is_started_once_and_shown(self, admin_api: AdminApi) -> None:
+        admin_api.call("PUT", "tenants/acme", SETTINGS)
+        _, key = admin_api.call("POST", "keys", {"tenant": "acme"})
+
+        status, started = admin_api.call("DELETE", "tenants/acme", {"confirm": "acme"})
+
+        assert (status, started["status"], started["step"]) == (202, "running", "predictions")
+        assert started["started_by"] == {"key_id": "op", "source": "api"}
+        assert started["started_at"] == started["next_step_at"] == format_timestamp(NOW)
+        assert {each["what"] for each in started["kept"]} >= {"usage", "audit", "backups"}
+        assert admin_api.call("GET", "tenants/acme/erasure") == (200, started)
+        assert admin_api.call("DELETE", "tenants/acme", {"confirm": "acme"}) == (200, started)
+        assert admin_api.call("GET", f"keys/{key['id']}")[1]["revoked_at"] == format_timestamp(NOW)
+        assert admin_api.call("GET", "tenants/acme")[1]["erasing_since"] == format_timestamp(NOW)
+
+    @pytest.mark.parametrize("body", [None, {}, {"confirm": "globex"}, {"confirm": None}])
+    def test_unconfirmed_erasure_is_refused(self, admin_api: AdminApi, body: Any) -> None:
+        admin_api.call("PUT", "tenants/acme", SETTINGS)
+        status, problem = admin_api.call("DELETE", "tenants/acme", body)
+
+        assert (status, problem["invalid_fields"][0]["field"]) == (422, "confirm")
+        assert admin_api.tenants.tenants["acme"].erasing_since is None
+        assert admin_api.call("GET", "tenants/acme/erasure")[0] == 404
+
+    def test_unknown_tenant_and_tenant_of_operators_are_refused(self, admin_api: AdminApi) -> None:
+        assert admin_api.call("DELETE", "tenants/nope", {"confirm": "nope"})[0] == 404
+        assert admin_api.call("DELETE", "tenants/No", {"confirm": "No"})[0] == 404
+        admin_api.call("POST", "keys", {"tenant": "operators", "scopes": ["admin"]})
+        assert admin_api.call("DELETE", "tenants/operators", {"confirm": "operators"})[0] == 409
+
+    def test_nothing_is_created_for_a_tenant_that_is_being_erased(self, admin_api: AdminApi) -> None:
+        admin_api.call("PUT", "tenants/acme", SETTINGS)
+        admin_api.call("DELETE", "tenants/acme", {"confirm": "acme"})
+
+        assert admin_api.call("PUT", "tenants/acme", SETTINGS)[0] == 409
+        assert admin_api.call("POST", "keys", {"tenant": "acme"})[0] == 409

@@ -1,4 +1,4 @@
-"""Query: pages of a partition of a table or an index."""
+"""Query and Scan: pages of a partition of a table or an index, and of a table."""
 
 from __future__ import annotations
 
@@ -33,6 +33,13 @@ QUERY_OPTIONS = (
     "Limit",
     "ExclusiveStartKey",
     "Select",
+)
+SCAN_OPTIONS = (
+    "ConsistentRead",
+    "ProjectionExpression",
+    "ExpressionAttributeNames",
+    "Limit",
+    "ExclusiveStartKey",
 )
 # A page holds at most 1 MB before the filter (developer guide, "Paginating table query results").
 _MAX_PAGE_BYTES = 1024 * 1024
@@ -70,6 +77,36 @@ def query(table: Table, parameters: Parameters, now: float) -> Response:
         names = dict.fromkeys((*table.schema.key.attributes, *schema.attributes))
         last_item = get(page.last[1]).item
         response["LastEvaluatedKey"] = {name: last_item[name] for name in names}
+    return response
+
+
+def scan(table: Table, parameters: Parameters) -> Response:
+    """Return a page of all items, in the order of their keys: real tables have another one."""
+    if not parameters.get("ConsistentRead"):
+        raise NotImplementedError("the in-memory DynamoDB does not handle a scan that is not consistent")
+    placeholders = Placeholders(parameters)
+    project = compile_projection(parameters, placeholders)
+    placeholders.check_all_used()
+    schema = table.schema.key
+    keys = sorted(table.items)
+    if "ExclusiveStartKey" in parameters:
+        keys = keys[bisect_right(keys, schema.check_key(parameters["ExclusiveStartKey"])) :]
+    page: list[Item] = []
+    size = 0
+    for key in keys:
+        stored = table.items[key]
+        page.append(stored.item)
+        size += stored.size
+        if len(page) >= parameters.get("Limit", len(keys)) or size >= _MAX_PAGE_BYTES:
+            break
+    response: dict[str, Any] = {
+        "Items": [project(item) for item in page],
+        "Count": len(page),
+        "ScannedCount": len(page),
+    }
+    # A page that ends at the limit has a last key, also if nothing follows (API reference, Scan).
+    if page and (len(page) < len(keys) or len(page) == parameters.get("Limit")):
+        response["LastEvaluatedKey"] = {name: page[-1][name] for name in schema.attributes}
     return response
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.simulation.aws.calls import Service, operation, refuse_unknown
 from tools.simulation.aws.dynamodb.projections import compile_projection
-from tools.simulation.aws.dynamodb.queries import QUERY_OPTIONS, next_page, query
+from tools.simulation.aws.dynamodb.queries import QUERY_OPTIONS, SCAN_OPTIONS, next_page, query, scan
 from tools.simulation.aws.dynamodb.requests import WRITE_OPTIONS, Placeholders, Write, choose
 from tools.simulation.aws.dynamodb.schema import parse_table
 from tools.simulation.aws.dynamodb.stream import Stream
@@ -54,7 +54,7 @@ class InMemoryDynamoDb(Service):
     """Tables by name. `shard_count` is the number of open shards of each stream."""
 
     name = "dynamodb"
-    pages = {"query": next_page}  # noqa: RUF012 - constant
+    pages = {"query": next_page, "scan": next_page}  # noqa: RUF012 - constant
 
     def __init__(
         self, now: Callable[[], float], choices: Callable[[], Choices], *, shard_count: int = 2
@@ -134,6 +134,10 @@ class InMemoryDynamoDb(Service):
                 " have value greater than or equal to 1"
             )
         return query(self._get_table(parameters["TableName"]), parameters, self._now())
+
+    @operation("TableName", optional=SCAN_OPTIONS)
+    def scan(self, parameters: Parameters) -> Response:
+        return scan(self._get_table(parameters["TableName"]), parameters)
 
     @operation("RequestItems")
     def batch_get_item(self, parameters: Parameters) -> Response:

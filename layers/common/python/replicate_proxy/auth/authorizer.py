@@ -53,8 +53,8 @@ class Authorizer:
     """Identifies the caller by the Authorization header.
 
     `load_digest_key` returns the key of the stored digests; it may fail, so it is called for every API key.
-    `token_verifier` is None if only API keys are accepted. `tenants` supplies the usage keys of callers with
-    a token; it is None if the stage has no usage plans.
+    `token_verifier` is None if only API keys are accepted. `tenants` says which tenants are being
+    erased, and supplies the usage keys of callers with a token.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Authorizer:
         token_verifier: TokenVerifier | None,
         load_digest_key: Callable[[], bytes],
         clock: Clock,
-        tenants: TenantLookup | None = None,
+        tenants: TenantLookup,
     ) -> None:
         self._keys = keys
         self._token_verifier = token_verifier
@@ -109,7 +109,9 @@ class Authorizer:
     def _authorize_token(self, token_verifier: TokenVerifier, token: str) -> AuthorizedCaller:
         # Nothing is stored about a token: whether its tenant has a budget is read with each create.
         principal = replace(token_verifier.verify(token), has_budget=True)
-        tenant = self._tenants.get(principal.tenant) if self._tenants else None
+        tenant = self._tenants.get(principal.tenant)
+        if tenant is not None and tenant.erasing_since is not None:
+            raise DeniedError("The tenant is being erased")
         return AuthorizedCaller(principal, tenant.usage_key if tenant else None)
 
     def _record_use(self, key: ApiKey) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -52,18 +53,26 @@ class Tenant:
     display_name: str = ""
     images: ImageDefaults = _NO_IMAGE_DEFAULTS
     token_limits: UsageLimits | None = None
+    # How long its predictions are kept with their files, None for the deployment's default.
+    retention_seconds: int | None = None
     usage_key_id: str | None = None
     usage_key: str | None = field(default=None, repr=False)
     created_at: datetime | None = None
     updated_at: datetime | None = None
+    # Set while all that is stored about it is removed: nothing of it is accepted.
+    erasing_since: datetime | None = None
+
+    def check_not_erasing(self, status: int = 403) -> None:
+        """Raise an ApiError with the status if the tenant is being erased."""
+        if self.erasing_since is not None:
+            since = format_timestamp(self.erasing_since)
+            raise ApiError(
+                status, "Tenant is being erased", f"The tenant {self.name} is being erased since {since}"
+            )
 
 
 class CachedTenants:
-    """Tenants' settings, read at most once a minute for each tenant.
-
-    If they cannot be read, the last known settings or else the defaults apply: a job must not fail because
-    a preference is unknown.
-    """
+    """Tenants' settings, read at most once a minute for each tenant; while they cannot be, the last known."""
 
     def __init__(self, tenants: TenantLookup, clock: Clock) -> None:
         self._tenants = tenants
@@ -71,16 +80,28 @@ class CachedTenants:
         self._cache: dict[str, tuple[Tenant, datetime]] = {}
 
     def get(self, name: str) -> Tenant:
-        """Return the tenant's settings. Never raise for an unavailable store."""
+        """Return the tenant's settings, the defaults if they were never read.
+
+        A job must not fail because a preference is unknown.
+        """
+        try:
+            return self.get_known(name)
+        except RetryableError:
+            return Tenant(name)
+
+    def get_known(self, name: str) -> Tenant:
+        """Return the tenant's settings. Raises RetryableError if they were never read."""
         now = self._clock.now()
-        tenant, read_at = self._cache.get(name, (Tenant(name), None))
-        if read_at is not None and now - read_at < _CACHE_TTL:
-            return tenant
+        known = self._cache.get(name)
+        if known is not None and now - known[1] < _CACHE_TTL:
+            return known[0]
         try:
             tenant = self._tenants.get(name) or Tenant(name)
         except RetryableError:
             logger.warning("cannot read tenant settings, using last known ones", tenant=name)
-            return tenant
+            if known is None:
+                raise
+            return known[0]
         if len(self._cache) >= _MAX_CACHED_TENANTS:
             self._cache.clear()
         self._cache[name] = tenant, now

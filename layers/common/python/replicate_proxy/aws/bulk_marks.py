@@ -1,50 +1,84 @@
-"""Marks of running bulk operations in the jobs table, by which the sweep finds out if there are any.
+"""Marks of running operations in the jobs table, by which the sweep finds out if there are any.
 
-| pk           | sk          | item                                                                  |
-|--------------|-------------|-----------------------------------------------------------------------|
-| BULK#RUNNING | <operation> | from before an operation is stored until after it has ended           |
+| pk           | sk               | item                                                                  |
+|--------------|------------------|-----------------------------------------------------------------------|
+| BULK#RUNNING | <operation>      | from before a bulk operation is stored until after it has ended       |
+| BULK#RUNNING | ERASURE#<tenant> | while an erasure goes on, with `due_at`                               |
 
-Separate from `bulk_store`, whose imports the sweep does not need.
+Separate from `bulk_store` and `erasure_store`, whose imports the sweep does not need.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.clock import format_timestamp
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from types_boto3_dynamodb import DynamoDBClient
 
 _RUNNING = "BULK#RUNNING"
-# Operations with which one worker goes on.
+# IDs of operations begin with a digit, and so come before.
+_ERASURE = "ERASURE#"
+# Operations, and erasures, with which one worker goes on.
 MAX_RUNNING = 20
 
 
 class BulkMarks:
-    """The marks; what they say is at most an hour late."""
+    """The marks. What they say of bulk operations is at most an hour late."""
 
     def __init__(self, client: DynamoDBClient, table: str) -> None:
         self._client = client
         self._table = table
 
     def add(self, operation_id: str, expires_at: int) -> None:
-        with translate_dynamodb_errors("mark bulk operation"):
-            item = {"pk": _RUNNING, "sk": operation_id, "expires_at": expires_at}
-            self._client.put_item(TableName=self._table, Item=to_item(item))
+        self._put({"sk": operation_id, "expires_at": expires_at})
 
     def remove(self, operation_id: str) -> None:
-        with translate_dynamodb_errors("unmark bulk operation"):
-            key = {"pk": _RUNNING, "sk": operation_id}
-            self._client.delete_item(TableName=self._table, Key=to_item(key))
+        self._delete(operation_id)
 
-    def list_ids(self, limit: int = MAX_RUNNING) -> list[str]:
-        """Return the IDs of operations that run or may do so, the oldest first."""
-        with translate_dynamodb_errors("list running bulk operations"):
+    def list_ids(self) -> list[str]:
+        """Return the IDs of bulk operations that run or may do so, the oldest first."""
+        return [str(record["sk"]) for record in self._list("sk < :name", _ERASURE)]
+
+    def put_erasure(self, tenant: str, due_at: datetime) -> None:
+        self._put({"sk": f"{_ERASURE}{tenant}", "due_at": format_timestamp(due_at)})
+
+    def remove_erasure(self, tenant: str) -> None:
+        self._delete(f"{_ERASURE}{tenant}")
+
+    def list_due_erasures(self, now: datetime) -> list[str]:
+        """Return the tenants of erasures that may be due."""
+        records = self._list("begins_with(sk, :name)", _ERASURE)
+        return [
+            str(record["sk"]).removeprefix(_ERASURE)
+            for record in records
+            if str(record["due_at"]) <= format_timestamp(now)
+        ]
+
+    def has_work(self, now: datetime) -> bool:
+        """Return whether a bulk operation runs, or may do so, or an erasure is due."""
+        return any(
+            str(record.get("due_at", "")) <= format_timestamp(now) for record in self._list("sk > :name", "0")
+        )
+
+    def _list(self, condition: str, name: str) -> list[dict[str, Any]]:
+        with translate_dynamodb_errors("list running operations"):
             response = self._client.query(
                 TableName=self._table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": to_value(_RUNNING)},
-                Limit=limit,
+                KeyConditionExpression=f"pk = :pk AND {condition}",
+                ExpressionAttributeValues={":pk": to_value(_RUNNING), ":name": to_value(name)},
+                Limit=MAX_RUNNING,
             )
-        return [str(from_item(item)["sk"]) for item in response["Items"]]
+        return [from_item(item) for item in response["Items"]]
+
+    def _put(self, record: dict[str, Any]) -> None:
+        with translate_dynamodb_errors("mark operation"):
+            self._client.put_item(TableName=self._table, Item=to_item({"pk": _RUNNING, **record}))
+
+    def _delete(self, name: str) -> None:
+        with translate_dynamodb_errors("unmark operation"):
+            self._client.delete_item(TableName=self._table, Key=to_item({"pk": _RUNNING, "sk": name}))

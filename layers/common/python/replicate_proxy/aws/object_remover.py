@@ -28,12 +28,13 @@ class S3ObjectRemover:
                 listing = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix)
             keys = [entry["Key"] for entry in listing.get("Contents", ())]
             if keys:
-                self._remove(keys)
+                self.remove_keys(keys)
                 removed += len(keys)
             if not listing.get("IsTruncated"):
                 return removed
 
-    def _remove(self, keys: list[str]) -> None:
+    def remove_keys(self, keys: list[str]) -> None:
+        """Remove at most 1,000 objects. Raises RetryableError if some were not removed."""
         with translate_aws_errors("delete objects"):
             response = self._client.delete_objects(
                 Bucket=self._bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}

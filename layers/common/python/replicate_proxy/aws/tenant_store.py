@@ -61,10 +61,12 @@ def _record_from_tenant(tenant: Tenant) -> dict[str, Any]:
         "image_format": tenant.images.format,
         "image_quality": tenant.images.quality,
         "token_limits": record_from_limits(tenant.token_limits),
+        "retention_seconds": tenant.retention_seconds,
         "usage_key_id": tenant.usage_key_id,
         "usage_key": tenant.usage_key,
         "created_at": format_optional_timestamp(tenant.created_at),
         "updated_at": format_optional_timestamp(tenant.updated_at),
+        "erasing_since": format_optional_timestamp(tenant.erasing_since),
     }
 
 
@@ -74,8 +76,10 @@ def _tenant_from_record(record: Mapping[str, Any]) -> Tenant:
         display_name=record["display_name"],
         images=ImageDefaults(record.get("image_format"), record.get("image_quality")),
         token_limits=limits_from_record(record.get("token_limits")),
+        retention_seconds=record.get("retention_seconds"),
         usage_key_id=record.get("usage_key_id"),
         usage_key=record.get("usage_key"),
         created_at=parse_optional_timestamp(record.get("created_at")),
         updated_at=parse_optional_timestamp(record.get("updated_at")),
+        erasing_since=parse_optional_timestamp(record.get("erasing_since")),
     )

@@ -132,7 +132,7 @@ class BatchWorker:
                 self.checkpoint("batch.webhook_stored")
                 due_at = max(large.delete_at, self.clock.now() + _MIN_KEPT)
                 self._save(batch, phase=BatchPhase.COMPLETED, due_at=due_at)
-                logger.info("batch completed", lines=large.lines, created=large.created)
+                logger.info("batch completed", lines=large.lines, created_jobs=large.created)
                 return True
 
     def _handle_expanded_slice(self, batch: Batch, large: LargeBatch) -> bool:
@@ -150,7 +150,9 @@ class BatchWorker:
     def _expand(self, batch: Batch, large: LargeBatch) -> bool:
         if large.position >= large.size_bytes:
             self._save(batch, phase=BatchPhase.RUNNING)
-            logger.info("batch expanded", lines=large.lines, created=large.created, rejected=large.rejected)
+            logger.info(
+                "batch expanded", lines=large.lines, created_jobs=large.created, rejected=large.rejected
+            )
             return True
         expanded, jobs = self.expander.expand_slice(batch, large)
         if expanded.large is not None and large.slices < expanded.large.slices:

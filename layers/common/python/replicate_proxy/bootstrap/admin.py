@@ -16,6 +16,7 @@ from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
+from replicate_proxy.aws.erasure_store import DynamoErasureStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.invocations import FailedInvocations
 from replicate_proxy.aws.job_index import DynamoJobIndex
@@ -51,6 +52,7 @@ from replicate_proxy.bootstrap.status import (
     build_replay_service,
     build_replicate_status,
 )
+from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 from replicate_proxy.operations.accounts import AccountService
@@ -60,6 +62,8 @@ from replicate_proxy.operations.bulk.actions import build_actions
 from replicate_proxy.operations.bulk.service import BulkService
 from replicate_proxy.operations.bulk.worker import BulkWorker
 from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
+from replicate_proxy.operations.erasure.access import StoredTenantAccess
+from replicate_proxy.operations.erasure.service import ErasureService
 from replicate_proxy.operations.job_actions import JobActions
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.job_search import JobSearch
@@ -165,11 +169,13 @@ def build_admin_services() -> AdminServices:
     return AdminServices(
         keys=keys,
         tenants=TenantService(
-            store=DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE]),
+            store=_build_tenant_store(),
             usage_plan_keys=usage_plan_keys,
             clock=clock,
             audit=audit,
+            max_retention_days=env[JOB_RETENTION_DAYS],
         ),
+        erasures=_build_erasure_service(audit),
         model_entries=_build_model_entries(audit, concurrency),
         concurrency=concurrency,
         dead_letters=DeadLetterService(
@@ -264,7 +270,37 @@ def _build_keys(
         authorizer_cache_ttl=timedelta(seconds=env[AUTHORIZER_CACHE_SECONDS]),
         audit=audit,
         find_budget=budgets.find_budget,
+        find_tenant=_build_tenant_store().get,
     )
+
+
+@cache
+def build_tenant_access() -> StoredTenantAccess:
+    gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
+    return StoredTenantAccess(
+        tenants=_build_tenant_store(),
+        keys=DynamoKeyStore(get_client("dynamodb"), env[ACCESS_TABLE]),
+        usage_plan_keys=UsagePlanKeys(gateway, default_limits=_build_default_limits(env)),
+        gateway=gateway,
+        clock=clock,
+    )
+
+
+def _build_erasure_service(audit: AuditLog) -> ErasureService:
+    return ErasureService(
+        store=DynamoErasureStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
+        tenants=_build_tenant_store(),
+        keys=DynamoKeyStore(get_client("dynamodb"), env[ACCESS_TABLE]),
+        jobs=build_job_store(),
+        access=build_tenant_access(),
+        starter=build_worker_starter(),
+        audit=audit,
+        clock=clock,
+    )
+
+
+def _build_tenant_store() -> DynamoTenantStore:
+    return DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE])
 
 
 def _build_job_search() -> JobSearch:
@@ -307,7 +343,7 @@ def _build_job_retries(audit: AuditLog) -> JobRetries:
         jobs=build_job_store(),
         documents=build_document_store(),
         creator=build_creator(RetryReservations(build_job_updater())),
-        build_request=build_parser().parse_retry,
+        build_request=build_parser(find_tenant).parse_retry,
         audit=audit,
     )
 

@@ -14,7 +14,7 @@ from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.environment import env
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key
 from replicate_proxy.clock import SystemClock
-from replicate_proxy.settings import ACCESS_TABLE, ENABLE_USAGE_PLANS, JWT_ISSUER
+from replicate_proxy.settings import ACCESS_TABLE, JWT_ISSUER
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TokenVerifier
@@ -37,7 +37,7 @@ def build_authorizer() -> Authorizer:
         token_verifier=_build_token_verifier(clock),
         load_digest_key=load_api_key_digest_key,
         clock=clock,
-        tenants=DynamoTenantStore(get_client("dynamodb"), table) if env[ENABLE_USAGE_PLANS] else None,
+        tenants=DynamoTenantStore(get_client("dynamodb"), table),
     )
 
 

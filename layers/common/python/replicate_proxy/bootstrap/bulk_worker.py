@@ -1,4 +1,4 @@
-"""Starts the worker of bulk operations, which is the admin function."""
+"""Starts the worker of bulk operations and erasures, which is the admin function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from replicate_proxy.aws.bulk_marks import BulkMarks
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.invocations import AsyncInvocation
-from replicate_proxy.bootstrap.environment import env
+from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.settings import ADMIN_FUNCTION, REPLICATE_PROXY_TABLE
 
 CONTINUE_BULK_OPERATIONS = "continue-bulk-operations"
@@ -19,5 +19,5 @@ def build_worker_starter() -> AsyncInvocation:
 
 
 def has_bulk_operations() -> bool:
-    """Return whether an operation runs, or may do so."""
-    return bool(BulkMarks(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]).list_ids(limit=1))
+    """Return whether a bulk operation runs, or may do so, or an erasure is due."""
+    return BulkMarks(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]).has_work(clock.now())

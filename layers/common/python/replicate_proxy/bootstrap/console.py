@@ -9,6 +9,7 @@ from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.console_store import ControlTableLinks, ControlTableSignInLimiter
 from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.admin import build_admin_services
 from replicate_proxy.bootstrap.audit import build_audit_log
 from replicate_proxy.bootstrap.batch_results import build_batch_counts, build_batch_results
@@ -27,6 +28,7 @@ from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_st
 from replicate_proxy.bootstrap.queue_status import build_queue_status_reader
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.secrets import load_api_key_digest_key, load_console_signing_key
+from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.console.access import ConsoleAccess
 from replicate_proxy.console.routes import build_console_router
 from replicate_proxy.console.services import ConsoleServices
@@ -53,7 +55,7 @@ def build_router(folder: Path) -> Router:
         jobs=build_job_store(),
         documents=build_document_store(),
         renderer=PredictionRenderer(build_document_store()),
-        parser=build_parser(),
+        parser=build_parser(find_tenant),
         creator=build_creator(),
         canceler=build_canceler(),
         batches=BatchReader(build_batch_store(), build_batch_counts()),
@@ -74,7 +76,11 @@ def _build_access() -> ConsoleAccess:
     keys = DynamoKeyStore(get_client("dynamodb"), env[ACCESS_TABLE])
     return ConsoleAccess(
         authorizer=Authorizer(
-            keys=keys, token_verifier=None, load_digest_key=load_api_key_digest_key, clock=clock
+            keys=keys,
+            token_verifier=None,
+            load_digest_key=load_api_key_digest_key,
+            clock=clock,
+            tenants=DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE]),
         ),
         keys=keys,
         links=ControlTableLinks(build_control_table()),

@@ -5,15 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.tenants import CachedTenants
 from replicate_proxy.aws.blob_store import Encryption, S3BlobStore
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.queues import SqsHarvestQueue
-from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.jobs import build_job_updater
 from replicate_proxy.bootstrap.secrets import load_output_key_secret
+from replicate_proxy.bootstrap.tenants import build_cached_tenants
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
 from replicate_proxy.net.addresses import AddressPolicy
@@ -27,7 +26,6 @@ from replicate_proxy.outputs.storage import OutputFileStore
 from replicate_proxy.services.harvest import JobHarvester
 from replicate_proxy.services.reports import ReportLoader
 from replicate_proxy.settings import (
-    ACCESS_TABLE,
     HARVEST_QUEUE_URL,
     IMAGE_FORMAT,
     IMAGE_QUALITY,
@@ -65,7 +63,7 @@ def build_harvester() -> JobHarvester:
 
 def _build_default_image_options() -> Callable[[str], ImageOptions]:
     """Return a function from a tenant to its image options: the tenant's settings, or the deployment's."""
-    tenants = CachedTenants(DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE]), clock)
+    tenants = build_cached_tenants()
     deployment_options = ImageOptions.parse(
         format=env[IMAGE_FORMAT] or None,
         quality=env[IMAGE_QUALITY] or None,

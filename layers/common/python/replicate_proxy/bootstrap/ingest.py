@@ -11,6 +11,7 @@ from replicate_proxy.api.batches import add_batch_write_routes
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
@@ -39,6 +40,7 @@ from replicate_proxy.bootstrap.job_stores import (
 )
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
+from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
@@ -75,7 +77,7 @@ from replicate_proxy.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.ports import IdempotencyStore
@@ -89,7 +91,7 @@ _BATCH_BURST = 1000
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    parser, renderer = build_parser(), PredictionRenderer(build_document_store())
+    parser, renderer = build_parser(find_tenant), PredictionRenderer(build_document_store())
     batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
     batches = BatchService(
         store=build_batch_store(),
@@ -165,7 +167,11 @@ def build_canceler() -> JobCanceler:
 
 
 @cache
-def build_parser() -> JobRequestParser:
+def build_parser(get_tenant: Callable[[str], Tenant] = Tenant) -> JobRequestParser:
+    """Build the parser; `get_tenant` reads the settings of tenants.
+
+    The lines of a large batch have the retention of their batch, which an erasure cancels.
+    """
     settings = ParserSettings(
         webhook_addresses=build_webhook_address_policy(), max_retention_days=env[JOB_RETENTION_DAYS]
     )
@@ -176,6 +182,7 @@ def build_parser() -> JobRequestParser:
         build_model_entries(),
         build_pause_switch().check,
         build_account_directory().find,
+        get_tenant,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.deletion.model import Deletion, build_deletion
@@ -36,6 +37,13 @@ class JobDeleter:
         if not is_id(job_id):
             raise NotFoundError("no such job")
         tracer.annotate(job_id=job_id)
+        return self.replace_record(tenant, job_id)
+
+    def replace_record(self, tenant: str, job_id: str, *, leaves_content: bool = False) -> Job:
+        """Do the same as `delete`, also in a thread, which has no trace.
+
+        With `leaves_content`, another removes its content, and the sweep only what is left at the last pass.
+        """
         for _ in range(_MAX_ATTEMPTS):
             job = self._store.get(tenant, job_id)
             if job is None or isinstance(job, Deletion):
@@ -47,7 +55,10 @@ class JobDeleter:
                     "Only a prediction that has ended can be deleted: cancel it first",
                 )
             try:
-                self._store.mark(job, build_deletion(job, self._clock.now()))
+                deletion = build_deletion(job, self._clock.now())
+                if leaves_content:
+                    deletion = replace(deletion, next_pass_at=deletion.final_at)
+                self._store.mark(job, deletion)
             except ConflictError:
                 continue
             self._checkpoint("ingest.deletion_stored")

@@ -124,6 +124,16 @@ class AccountService:
             change.after = asdict(changed)
         logger.info("Replicate token of tenant removed", tenant=tenant)
 
+    def forget_tenant(self, tenant: str) -> None:
+        """Delete the accounts of a tenant with their secrets. Nothing of it may be running any more."""
+        accounts = self.get(tenant)
+        names = [account.name for account in (accounts.current, *accounts.retired) if account]
+        for account in [Account(tenant, name) for name in names]:
+            self._get_token(account).delete()
+            self._get_webhook_secret(account).delete()
+        if names:
+            self._store.change(tenant, lambda _: TenantAccounts())
+
     def maintain(self) -> None:
         """Refresh the webhook secrets of all accounts, and delete the secrets of those retired for long.
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.audit.model import AuditedChange
     from replicate_proxy.auth.ports import KeyStore
+    from replicate_proxy.auth.tenants import Tenant
     from replicate_proxy.operations.ports import Gateway, Stage
     from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
@@ -53,10 +54,11 @@ class KeyService:
 
     A secret is returned only by the call that creates it. A change to a key flushes the authorizer's cache in
     API Gateway, since otherwise the cached decision would apply for another `authorizer_cache_ttl`.
-    `find_budget(tenant, key ID)` reads whether the key or its tenant has a budget.
+    `find_budget(tenant, key ID)` reads whether the key or its tenant has a budget, `find_tenant` the settings
+    of a tenant.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - stores, API Gateway, and what keys depend on
         self,
         *,
         store: KeyStore,
@@ -67,6 +69,7 @@ class KeyService:
         authorizer_cache_ttl: timedelta,
         audit: AuditLog,
         find_budget: Callable[[str, str], bool] = lambda _tenant, _key_id: False,
+        find_tenant: Callable[[str], Tenant | None] = lambda _tenant: None,
     ) -> None:
         self._store = store
         self._gateway = gateway
@@ -76,9 +79,14 @@ class KeyService:
         self._authorizer_cache_ttl = authorizer_cache_ttl
         self._audit = audit
         self._find_budget = find_budget
+        self._find_tenant = find_tenant
 
     def create(self, body: CreateKeyBody, stage: Stage) -> tuple[ApiKey, ApiKeySecret]:
+        """Return the key and its secret. Raises a 409 ApiError if the tenant is being erased."""
         self._check_expiry(body.expires_at)
+        tenant = self._find_tenant(body.tenant)
+        if tenant is not None:
+            tenant.check_not_erasing(409)
         secret = ApiKeySecret.generate()
         key = ApiKey(
             id=secret.key_id,

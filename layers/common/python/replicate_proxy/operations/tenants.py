@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_optional_timestamp
-from replicate_proxy.errors import UnknownNameError
+from replicate_proxy.errors import UnknownNameError, field_error
+from replicate_proxy.jobs.retention import format_retention, parse_retention
 
 if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
@@ -27,8 +28,10 @@ def describe_tenant(tenant: Tenant) -> dict[str, Any]:
         "display_name": tenant.display_name,
         "images": asdict(tenant.images),
         "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
+        "retention": format_retention(tenant.retention_seconds),
         "created_at": format_optional_timestamp(tenant.created_at),
         "updated_at": format_optional_timestamp(tenant.updated_at),
+        "erasing_since": format_optional_timestamp(tenant.erasing_since),
     }
 
 
@@ -36,12 +39,19 @@ class TenantService:
     """Stores tenants' settings. They are optional: a tenant without settings has the defaults."""
 
     def __init__(
-        self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock, audit: AuditLog
+        self,
+        *,
+        store: TenantStore,
+        usage_plan_keys: UsagePlanKeys,
+        clock: Clock,
+        audit: AuditLog,
+        max_retention_days: int,
     ) -> None:
         self._audit = audit
         self._store = store
         self._usage_plan_keys = usage_plan_keys
         self._clock = clock
+        self._max_retention_days = max_retention_days
 
     def list(self) -> list[Tenant]:
         return self._store.list()
@@ -60,17 +70,28 @@ class TenantService:
         display_name: str,
         images: ImageDefaults,
         token_limits: UsageLimits | None,
+        retention: str | None,
         stage: Stage,
     ) -> Tenant:
         """Replace all settings of a tenant.
+
+        Raises a 422 ApiError if the retention is none, a 409 ApiError if the tenant is being erased.
 
         A new usage key is created only if the limits changed, so that repeating a request changes nothing but
         `updated_at`.
         """
         now = self._clock.now()
+        retention_seconds = self._parse_retention(retention)
         stored = self._store.get(name)
         current = stored or Tenant(name, created_at=now)
-        updated = replace(current, display_name=display_name, images=images, updated_at=now)
+        current.check_not_erasing(409)
+        updated = replace(
+            current,
+            display_name=display_name,
+            images=images,
+            retention_seconds=retention_seconds,
+            updated_at=now,
+        )
         before = describe_tenant(stored) if stored else None
         target = f"tenants/{name}"
         with self._audit.change(AuditAction.PUT_TENANT, target, tenant=name, before=before) as change:
@@ -88,11 +109,10 @@ class TenantService:
                 self._usage_plan_keys.remove(current.usage_key_id)
         return updated
 
-    def delete(self, name: str) -> None:
-        """Delete the settings, so that the defaults apply. Keys stay valid; revoke them to block a tenant."""
-        tenant = self.get(name)
-        before, target = describe_tenant(tenant), f"tenants/{name}"
-        with self._audit.change(AuditAction.DELETE_TENANT, target, tenant=name, before=before):
-            # In this order: settings that name a deleted usage key would lock the tenant out.
-            self._store.delete(name)
-            self._usage_plan_keys.remove(tenant.usage_key_id)
+    def _parse_retention(self, text: str | None) -> int | None:
+        if text is None:
+            return None
+        try:
+            return parse_retention(text, self._max_retention_days)
+        except ValueError as error:
+            raise field_error("retention", str(error)) from None

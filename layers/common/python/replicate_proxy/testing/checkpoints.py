@@ -65,6 +65,10 @@ CHECKPOINTS: Mapping[str, str] = {
     "deliver.attempt_stored": "the attempt is stored; the delivery's record is unchanged",
     "admin.bulk_slice_done": "jobs of a bulk operation are acted on; its progress does not show it",
     "admin.bulk_slice_saved": "the progress of a bulk operation is saved; the next slice is not begun",
+    "admin.erasure_page_counted": "a page of an erasure is counted; what it names is not removed",
+    "admin.erasure_page_removed": "a page of an erasure is removed; its progress does not show it",
+    "admin.erasure_settings_removed": "the settings of a tenant are removed; its rows and objects are not",
+    "admin.erasure_unblocked": "the mark of a tenant is removed; that of its erasure is not",
     "deliver.result_stored": "the delivery's record is updated; the message is not deleted",
 }
 

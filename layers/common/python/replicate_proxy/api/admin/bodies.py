@@ -122,6 +122,13 @@ class PutTenantBody(RequestBody):
     display_name: _Label = ""
     images: ImagesBody = ImagesBody()
     token_limits: LimitsBody | None = None
+    retention: Annotated[str, StringConstraints(max_length=20)] | None = None
+
+
+class EraseTenantBody(RequestBody):
+    """DELETE /admin/tenants/{name}: the name once more."""
+
+    confirm: str
 
 
 class PriceBody(RequestBody):

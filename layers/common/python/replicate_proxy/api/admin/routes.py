@@ -12,6 +12,7 @@ from replicate_proxy.api.admin.budgets import add_budget_routes
 from replicate_proxy.api.admin.bulk_operations import add_bulk_operation_routes
 from replicate_proxy.api.admin.concurrency import add_concurrency_routes
 from replicate_proxy.api.admin.dead_letters import add_dead_letter_routes
+from replicate_proxy.api.admin.erasures import add_erasure_routes
 from replicate_proxy.api.admin.job_actions import add_job_action_routes
 from replicate_proxy.api.admin.jobs import add_job_routes
 from replicate_proxy.api.admin.keys import add_key_routes
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.bulk.service import BulkService
     from replicate_proxy.operations.concurrency import ConcurrencyService
     from replicate_proxy.operations.dead_letters import DeadLetterService
+    from replicate_proxy.operations.erasure.service import ErasureService
     from replicate_proxy.operations.job_actions import JobActions
     from replicate_proxy.operations.job_retries import JobRetries
     from replicate_proxy.operations.job_search import JobSearch
@@ -63,6 +65,7 @@ class AdminServices:
 
     keys: KeyService
     tenants: TenantService
+    erasures: ErasureService
     model_entries: ModelEntryService
     concurrency: ConcurrencyService
     dead_letters: DeadLetterService
@@ -93,6 +96,7 @@ def add_admin_routes(router: Router, services: AdminServices) -> None:
     """Register every route of the admin API."""
     add_key_routes(router, services.keys)
     add_tenant_routes(router, services.tenants)
+    add_erasure_routes(router, services.erasures)
     add_model_entry_routes(router, services.model_entries)
     add_concurrency_routes(router, services.concurrency)
     add_dead_letter_routes(router, services.dead_letters)

@@ -44,12 +44,7 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
             display_name=body.display_name,
             images=ImageDefaults(body.images.format, body.images.quality),
             token_limits=body.token_limits.to_limits() if body.token_limits else None,
+            retention=body.retention,
             stage=get_stage(request),
         )
         return json_response(200, describe_tenant(tenant))
-
-    @router.delete("/admin/tenants/{name}")
-    def delete_tenant(request: Request) -> Response:
-        request.principal.require(Scope.ADMIN)
-        tenants.delete(request.path_params["name"])
-        return json_response(204, None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.errors import field_error
 from replicate_proxy.images.options import ImageOptions, InvalidImageOptionError
 from replicate_proxy.jobs.metadata import parse_metadata
+from replicate_proxy.jobs.retention import parse_retention
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
-_RETENTION = re.compile(r"(\d{1,6})([dh])", re.ASCII)
-_RETENTION_UNITS = {"d": 86_400, "h": 3600}
 _MIN_CANCEL_AFTER_SECONDS = 5
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
 _MAX_PREFER_WAIT_SECONDS = 60
@@ -40,15 +39,12 @@ def parse_cancel_after(text: str) -> int:
     return total
 
 
-def parse_retention(text: str, max_days: int) -> int:
+def parse_retention_header(text: str, max_days: int) -> int:
     """Return the seconds of an `X-Retention` header: `7d` or `12h`, up to the retention of the stack."""
-    match = _RETENTION.fullmatch(text.strip())
-    seconds = int(match.group(1)) * _RETENTION_UNITS[match.group(2)] if match else 0
-    if not seconds:
-        raise _header_error("X-Retention", "must be a duration such as 7d or 12h")
-    if seconds > max_days * 86_400:
-        raise _header_error("X-Retention", f"must be at most {max_days}d, the retention of this stack")
-    return seconds
+    try:
+        return parse_retention(text, max_days)
+    except ValueError as error:
+        raise _header_error("X-Retention", str(error)) from None
 
 
 def parse_metadata_header(request: Request) -> dict[str, str]:

@@ -23,10 +23,11 @@ from replicate_proxy.api.predictions.headers import (
     parse_idempotency_key,
     parse_image_options,
     parse_metadata_header,
-    parse_retention,
+    parse_retention_header,
 )
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import ApiError, field_error, field_errors
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission, SubmissionKind
 from replicate_proxy.model_entries.directory import NoEntries
@@ -73,7 +74,7 @@ class JobRequestParser:
     """Validates create requests completely. Every error is an ApiError that names the field.
 
     `check_pause` raises a 503 ApiError if creates of a tenant are refused at present. `find_account` returns
-    the account of a tenant, which may know other models.
+    the account of a tenant, which may know other models, and `find_tenant` its settings.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class JobRequestParser:
         entries: EntryDirectory | None = None,
         check_pause: Callable[[str], None] = lambda _tenant: None,
         find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
+        find_tenant: Callable[[str], Tenant] = Tenant,
     ) -> None:
         self._settings = settings
         self._check_input = check_input
@@ -91,17 +93,18 @@ class JobRequestParser:
         self._entries = entries or NoEntries()
         self._check_pause = check_pause
         self._find_account = find_account
+        self._find_tenant = find_tenant
 
     def parse(self, request: Request, submission: Submission | None, principal: Principal) -> JobRequest:
         """Return the job request; `submission` None takes it from `version` in the body."""
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         body = self._parse_json(request)
         if submission is None:
             return self._parse_by_version(request, body, principal)
         job_request = self._build_job_request(
             request, parse_body(CreatePredictionBody, body), submission, principal
         )
-        return replace(job_request, **_parse_headers(request, self._settings))
+        return replace(job_request, **self._parse_headers(request, principal.tenant))
 
     def parse_plain(self, request: Request, principal: Principal) -> JobRequest:
         """Return the job request of `POST /`, whose body is `{"version", "input": {"model", "prompt", …}}`.
@@ -109,7 +112,7 @@ class JobRequestParser:
         If `version` is missing, an `owner/name` in `input.model` names the model and is removed from the
         input.
         """
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         body = self._parse_json(request)
         model_input = body.get("input") if isinstance(body, dict) else None
         if (
@@ -126,7 +129,7 @@ class JobRequestParser:
 
         The job has its input, and image options, with those of its model entry at that time.
         """
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         fields = {
             "input": model_input,
             "webhook": job.webhook,
@@ -145,7 +148,9 @@ class JobRequestParser:
             image_options=job.image_options or None,
             metadata=job.metadata,
             cancel_after_seconds=round(limit.total_seconds()) if limit else None,
-            retention_seconds=round(retention.total_seconds()) if retention else None,
+            retention_seconds=round(retention.total_seconds())
+            if retention
+            else self._choose_retention(job.tenant),
             idempotency_key=job.id,
             retried_from=job.id,
         )
@@ -170,9 +175,9 @@ class JobRequestParser:
         error is raised, so that it counts every invalid field.
         """
         body = self._parse_json(request)
-        self._check_pause(principal.tenant)
+        self._check_tenant(principal.tenant)
         if isinstance(body, dict) and "input_file" in body:
-            return self._build_large_batch_request(request, body)
+            return self._build_large_batch_request(request, body, principal.tenant)
         batch = parse_body(CreateBatchBody, body)
         self._check_webhook("webhook", batch.webhook)
         job_requests: list[JobRequest] = []
@@ -197,11 +202,11 @@ class JobRequestParser:
                 invalid_field_count += error.invalid_field_count
         if invalid_fields:
             raise field_errors(invalid_fields, total=invalid_field_count)
-        headers = _parse_headers(request, self._settings)
+        headers = self._parse_headers(request, principal.tenant)
         idempotency_key = headers.pop("idempotency_key")
         return [replace(job_request, **headers) for job_request in job_requests], idempotency_key
 
-    def _build_large_batch_request(self, request: Request, body: Any) -> LargeBatchRequest:
+    def _build_large_batch_request(self, request: Request, body: Any, tenant: str) -> LargeBatchRequest:
         parsed = parse_body(CreateLargeBatchBody, body)
         self._check_webhook("webhook", parsed.webhook)
         return LargeBatchRequest(
@@ -209,7 +214,7 @@ class JobRequestParser:
             webhook=parsed.webhook,
             public_base_url=request.base_url,
             correlation_id=parse_correlation_id(request),
-            **_parse_headers(request, self._settings),
+            **self._parse_headers(request, tenant),
         )
 
     def _parse_json(self, request: Request) -> Any:
@@ -221,7 +226,7 @@ class JobRequestParser:
         parsed = parse_body(CreatePredictionByVersionBody, body)
         submission = Submission(kind=SubmissionKind.VERSION, version=parsed.version)
         job_request = self._build_job_request(request, parsed, submission, principal)
-        return replace(job_request, **_parse_headers(request, self._settings))
+        return replace(job_request, **self._parse_headers(request, principal.tenant))
 
     def _build_job_request(
         self, request: Request, body: CreatePredictionBody, submission: Submission, principal: Principal
@@ -253,6 +258,30 @@ class JobRequestParser:
             webhook_events=tuple(dict.fromkeys(events)) if events is not None else None,
             is_streamed=body.stream is True,
         )
+
+    def _parse_headers(self, request: Request, tenant: str) -> dict[str, Any]:
+        """Return the fields of a `JobRequest` that come from headers, or else from the tenant's settings."""
+        cancel_after = request.headers.get("cancel-after")
+        retention = request.headers.get("x-retention")
+        return {
+            "retention_seconds": parse_retention_header(retention, self._settings.max_retention_days)
+            if retention is not None
+            else self._choose_retention(tenant),
+            "image_options": parse_image_options(request),
+            "metadata": parse_metadata_header(request),
+            "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
+            "idempotency_key": parse_idempotency_key(request),
+        }
+
+    def _check_tenant(self, name: str) -> None:
+        """Raise an ApiError if the tenant may create nothing now."""
+        self._find_tenant(name).check_not_erasing()
+        self._check_pause(name)
+
+    def _choose_retention(self, tenant: str) -> int | None:
+        """Return the tenant's retention, which may be older than that of the stack; None if it has none."""
+        seconds = self._find_tenant(tenant).retention_seconds
+        return min(seconds, self._settings.max_retention_days * 86_400) if seconds is not None else None
 
     def _check_webhook(self, name: str, webhook: str | None) -> None:
         """Raise a 422 ApiError about this field if webhooks may not be sent to the URL."""
@@ -304,18 +333,3 @@ def _apply_batch_webhook(entry: BatchEntryBody, batch: CreateBatchBody) -> Batch
     return entry.model_copy(
         update={"webhook": batch.webhook, "webhook_events_filter": batch.webhook_events_filter}
     )
-
-
-def _parse_headers(request: Request, settings: ParserSettings) -> dict[str, Any]:
-    """Return the fields of a `JobRequest` that come from headers."""
-    cancel_after = request.headers.get("cancel-after")
-    retention = request.headers.get("x-retention")
-    return {
-        "retention_seconds": parse_retention(retention, settings.max_retention_days)
-        if retention is not None
-        else None,
-        "image_options": parse_image_options(request),
-        "metadata": parse_metadata_header(request),
-        "cancel_after_seconds": parse_cancel_after(cancel_after) if cancel_after is not None else None,
-        "idempotency_key": parse_idempotency_key(request),
-    }

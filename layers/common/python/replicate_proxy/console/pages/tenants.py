@@ -15,6 +15,7 @@ from replicate_proxy.api.admin.bodies import (
     ResumeBody,
     RotateKeyBody,
 )
+from replicate_proxy.api.admin.erasures import build_erasure_view
 from replicate_proxy.api.admin.stage import get_stage
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
@@ -51,6 +52,7 @@ def add_tenant_pages(pages: PageRouter, services: ConsoleServices) -> None:
     _add_pauses(pages, services)
     _add_account(pages, services)
     _add_key_changes(pages, services)
+    _add_erasure(pages, services)
 
 
 def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
@@ -98,7 +100,12 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
         def change() -> Response:
             images = page.form.get_optional(format=str, quality=int)
             body = parse_body(
-                PutTenantBody, {"display_name": page.form.get("display_name"), "images": images}
+                PutTenantBody,
+                {
+                    "display_name": page.form.get("display_name"),
+                    "images": images,
+                    "retention": page.form.get("retention") or None,
+                },
             )
             stored = _find_settings(services, name)
             services.admin.tenants.put(
@@ -107,6 +114,7 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
                 images=ImageDefaults(body.images.format, body.images.quality),
                 # The form does not have them.
                 token_limits=stored.token_limits if stored else None,
+                retention=body.retention,
                 stage=get_stage(page.request),
             )
             return page.redirect(f"/tenants/{name}", notice="saved")
@@ -202,6 +210,25 @@ def _add_key_changes(pages: PageRouter, services: ConsoleServices) -> None:
         return page.redirect(f"/tenants/{key.tenant}", notice="revoked")
 
 
+def _add_erasure(pages: PageRouter, services: ConsoleServices) -> None:
+    erasures = services.admin.erasures
+
+    @pages.post(f"{_TENANT}/erase", operator=True)
+    def erase_tenant(page: Page) -> Response:
+        name = _name(page)
+
+        def erase() -> Response:
+            erasures.start(name, page.form.get("confirm"), get_stage(page.request))
+            return page.redirect(f"/tenants/{name}/erasure")
+
+        return _attempt(page, services, name, erase)
+
+    @pages.get(f"{_TENANT}/erasure", operator=True)
+    def show_erasure(page: Page) -> Response:
+        erasure = build_erasure_view(erasures.get(_name(page)))
+        return page.render("erasure.html", erasure=erasure)
+
+
 def _attempt(page: Page, services: ConsoleServices, name: str, change: Callable[[], Response]) -> Response:
     return page.attempt(change, lambda problem: _show_tenant(page, services, name, problem=problem))
 
@@ -218,6 +245,7 @@ def _show_tenant(
         limit=lambda: find_limit(services, name),
         own_limits=admin.concurrency.read_own,
         account=lambda: _read_account(services, name),
+        erasure=lambda: admin.erasures.find(name),
     )
     settings, pauses = read["settings"], read["pauses"]
     limits, states = read["budget"]
@@ -234,6 +262,7 @@ def _show_tenant(
         limit=read["limit"],
         has_own_limit=name in read["own_limits"],
         account=read["account"],
+        erasure=build_erasure_view(read["erasure"]) if read["erasure"] else None,
         scopes=[scope.value for scope in Scope],
         problem=problem,
     )

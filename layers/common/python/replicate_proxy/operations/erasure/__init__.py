@@ -1,0 +1,1 @@
+"""Erasure of a tenant: its keys stop, its predictions end, and all that is stored about it is removed."""

@@ -1,0 +1,66 @@
+"""Keep a tenant out while it is erased: the mark in its settings, and its keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from replicate_proxy.auth.tenants import Tenant
+from replicate_proxy.errors import ConflictError
+from replicate_proxy.observability import logger
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from replicate_proxy.auth.keys import ApiKey
+    from replicate_proxy.auth.ports import KeyStore, TenantStore
+    from replicate_proxy.operations.ports import Gateway, Stage
+    from replicate_proxy.operations.usage_plans import UsagePlanKeys
+    from replicate_proxy.ports import Clock
+
+_MAX_CONFLICTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredTenantAccess:
+    """The TenantAccess port on the stores of keys and tenants."""
+
+    tenants: TenantStore
+    keys: KeyStore
+    usage_plan_keys: UsagePlanKeys
+    gateway: Gateway
+    clock: Clock
+
+    def block(self, tenant: str, since: datetime, stage: Stage) -> None:
+        settings = self.tenants.get(tenant)
+        is_marked = settings is not None and settings.erasing_since == since
+        if not is_marked:
+            self.tenants.save(replace(settings or Tenant(tenant, created_at=since), erasing_since=since))
+        valid = [key for key in self.keys.list(tenant=tenant) if key.revoked_at is None]
+        for key in valid:
+            self._revoke(key)
+        if valid or not is_marked:
+            self.gateway.flush_authorizer_cache(stage)
+
+    def unblock(self, tenant: str, since: datetime) -> None:
+        settings = self.tenants.get(tenant)
+        if settings is None or settings.erasing_since != since:
+            return
+        self.usage_plan_keys.remove(settings.usage_key_id)
+        self.tenants.delete(tenant)
+
+    def _revoke(self, key: ApiKey) -> None:
+        # First, since a revoked key is not looked at again.
+        self.usage_plan_keys.remove(key.usage_key_id)
+        current: ApiKey | None = key
+        for _ in range(_MAX_CONFLICTS):
+            if current is None or current.revoked_at is not None:
+                return
+            try:
+                self.keys.save(replace(current, revoked_at=self.clock.now()))
+            except ConflictError:
+                current = self.keys.get(key.id)
+            else:
+                logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
+                return
+        raise ConflictError("the key keeps changing")
