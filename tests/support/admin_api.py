@@ -198,6 +198,7 @@ class AdminApi:
     clock: FakeClock = field(default_factory=FakeClock)
     keys: FakeKeyStore = field(default_factory=FakeKeyStore)
     tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
+    can_sign_urls: bool = True
     model_entries: FakeModelEntryStore = field(default_factory=FakeModelEntryStore)
     schemas: FakeSchemas = field(default_factory=FakeSchemas)
     gateway: FakeGateway = field(default_factory=FakeGateway)
@@ -297,7 +298,11 @@ class AdminApi:
             AdminServices(
                 keys=keys,
                 tenants=TenantService(
-                    store=self.tenants, usage_plan_keys=usage_plan_keys, clock=self.clock, audit=self.audit
+                    store=self.tenants,
+                    usage_plan_keys=usage_plan_keys,
+                    clock=self.clock,
+                    audit=self.audit,
+                    can_sign_urls=self.can_sign_urls,
                 ),
                 model_entries=ModelEntryService(
                     self.model_entries,
@@ -331,7 +336,7 @@ class AdminApi:
                 bulk=self.bulk,
                 storyteller=JobStoryteller(
                     jobs=self.jobs,
-                    documents=self.documents,
+                    load_files=PredictionRenderer(self.documents).load_files,
                     deliveries=self.deliveries,
                     audit=trail,
                     stack_name="proxy",

@@ -357,7 +357,7 @@ def test_only_documents_can_be_listed_and_by_sweep_what_it_deletes() -> None:
         for _, statement in iterate_allow_statements(load_stack())
         if "s3:ListBucket" in as_list(statement["Action"])
     ]
-    deleted = ("outputs/*", "thumbs/*", "originals/*", "records/*", "events/*")
+    deleted = ("outputs/*", "thumbs/*", "private/*", "originals/*", "records/*", "events/*")
 
     assert prefixes.count(deleted) == 1
     assert set(prefixes) == {

@@ -40,8 +40,12 @@ def deploy_stack(
     endpoint_url: str,
     emulator_generation: str,
     parameters: Mapping[str, str],
+    physical_ids: Mapping[str, str],
 ) -> None:
-    """Build and deploy the stack, unless nothing changed since its last deployment."""
+    """Build and deploy the stack, unless nothing changed since its last deployment.
+
+    `physical_ids` are those of resources that were created before, by logical ID.
+    """
     fingerprint = fingerprint_deployment(parameters, emulator_generation)
     last_fingerprint = read_fingerprint(folder)
     if last_fingerprint == fingerprint:
@@ -54,7 +58,9 @@ def deploy_stack(
                 faults_file=folder.faults_file, clock_offset_file=folder.clock_offset_file
             )
             layer = unpack_layer(folder, built, fingerprint)
-            template = write_local_template(built, template_file, settings=settings, layer=layer)
+            template = write_local_template(
+                built, template_file, settings=settings, layer=layer, physical_ids=physical_ids
+            )
             finish("built")
         with screen.step("deploying: sam deploy") as finish:
             _run_sam_deploy(folder, template_file, parameters, endpoint_url)

@@ -10,6 +10,7 @@ import pytest
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
+from replicate_proxy.errors import RetryableError
 from tests.support.access import FakeTenantStore
 from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW, FakeClock
@@ -42,6 +43,7 @@ def test_saved_tenant_round_trips(store: TenantStore) -> None:
         "acme",
         display_name="Ácme GmbH",
         images=ImageDefaults("avif", 60),
+        private_outputs=True,
         token_limits=UsageLimits(0.5, 1),
         usage_key_id="u1",
         usage_key="value",
@@ -72,6 +74,17 @@ def test_cache_reads_settings_at_most_once_a_minute(clock: FakeClock) -> None:
 
 def test_cache_returns_defaults_for_tenant_without_settings(clock: FakeClock) -> None:
     assert CachedTenants(FakeTenantStore(), clock).get("acme") == Tenant("acme")
+
+
+def test_cache_does_not_guess_settings_that_must_be_current(clock: FakeClock) -> None:
+    store = FakeTenantStore({"acme": Tenant("acme", private_outputs=True)})
+    tenants: Any = CachedTenants(store, clock)
+    assert tenants.get_current("acme").private_outputs
+    store.is_unavailable = True
+    assert tenants.get_current("acme").private_outputs
+    clock.advance(seconds=60)
+    with pytest.raises(RetryableError):
+        tenants.get_current("acme")
 
 
 def test_cache_returns_last_known_settings_during_outage(clock: FakeClock) -> None:

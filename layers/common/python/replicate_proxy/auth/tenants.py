@@ -44,6 +44,8 @@ _NO_IMAGE_DEFAULTS = ImageDefaults()
 class Tenant:
     """The settings of a tenant. A tenant without stored settings has these defaults.
 
+    `private_outputs`: its output files are stored so that only signed URLs open them.
+
     `token_limits`, `usage_key_id` and `usage_key` are for callers with a token of the identity provider; API
     keys have their own.
     """
@@ -51,6 +53,7 @@ class Tenant:
     name: str
     display_name: str = ""
     images: ImageDefaults = _NO_IMAGE_DEFAULTS
+    private_outputs: bool = False
     token_limits: UsageLimits | None = None
     usage_key_id: str | None = None
     usage_key: str | None = field(default=None, repr=False)
@@ -61,8 +64,8 @@ class Tenant:
 class CachedTenants:
     """Tenants' settings, read at most once a minute for each tenant.
 
-    If they cannot be read, the last known settings or else the defaults apply: a job must not fail because
-    a preference is unknown.
+    If they cannot be read, `get` returns the last known settings or else the defaults: a job must not fail
+    because a preference is unknown.
     """
 
     def __init__(self, tenants: TenantLookup, clock: Clock) -> None:
@@ -72,15 +75,19 @@ class CachedTenants:
 
     def get(self, name: str) -> Tenant:
         """Return the tenant's settings. Never raise for an unavailable store."""
-        now = self._clock.now()
-        tenant, read_at = self._cache.get(name, (Tenant(name), None))
-        if read_at is not None and now - read_at < _CACHE_TTL:
-            return tenant
         try:
-            tenant = self._tenants.get(name) or Tenant(name)
+            return self.get_current(name)
         except RetryableError:
             logger.warning("cannot read tenant settings, using last known ones", tenant=name)
-            return tenant
+            return self._cache[name][0] if name in self._cache else Tenant(name)
+
+    def get_current(self, name: str) -> Tenant:
+        """Return the settings of the last minute. Raises RetryableError if they cannot be read."""
+        now = self._clock.now()
+        cached = self._cache.get(name)
+        if cached is not None and now - cached[1] < _CACHE_TTL:
+            return cached[0]
+        tenant = self._tenants.get(name) or Tenant(name)
         if len(self._cache) >= _MAX_CACHED_TENANTS:
             self._cache.clear()
         self._cache[name] = tenant, now

@@ -38,6 +38,7 @@ from replicate_proxy.bootstrap.job_stores import (
     build_large_batch_store,
 )
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
+from replicate_proxy.bootstrap.private_urls import build_url_signer
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.budgets.alerts import BudgetAlerts
@@ -89,7 +90,8 @@ _BATCH_BURST = 1000
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    parser, renderer = build_parser(), PredictionRenderer(build_document_store())
+    parser = build_parser()
+    renderer = PredictionRenderer(build_document_store(), sign_urls=build_url_signer().sign_urls)
     batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
     batches = BatchService(
         store=build_batch_store(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_optional_timestamp
-from replicate_proxy.errors import UnknownNameError
+from replicate_proxy.errors import ApiError, UnknownNameError
 
 if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
@@ -20,12 +20,19 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
+_NO_KEY = (
+    "private_outputs needs a key that signs URLs: set the template parameter PrivateOutputsPublicKey1 and"
+    " store its private key (Deploying, Private outputs)"
+)
+
+
 def describe_tenant(tenant: Tenant) -> dict[str, Any]:
     """Return the tenant's settings as operators see them: without its usage plan key."""
     return {
         "name": tenant.name,
         "display_name": tenant.display_name,
         "images": asdict(tenant.images),
+        "private_outputs": tenant.private_outputs,
         "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
         "created_at": format_optional_timestamp(tenant.created_at),
         "updated_at": format_optional_timestamp(tenant.updated_at),
@@ -36,12 +43,20 @@ class TenantService:
     """Stores tenants' settings. They are optional: a tenant without settings has the defaults."""
 
     def __init__(
-        self, *, store: TenantStore, usage_plan_keys: UsagePlanKeys, clock: Clock, audit: AuditLog
+        self,
+        *,
+        store: TenantStore,
+        usage_plan_keys: UsagePlanKeys,
+        clock: Clock,
+        audit: AuditLog,
+        can_sign_urls: bool = False,
     ) -> None:
+        """`can_sign_urls`: the deployment has a key for URLs of private outputs."""
         self._audit = audit
         self._store = store
         self._usage_plan_keys = usage_plan_keys
         self._clock = clock
+        self._can_sign_urls = can_sign_urls
 
     def list(self) -> list[Tenant]:
         return self._store.list()
@@ -61,16 +76,27 @@ class TenantService:
         images: ImageDefaults,
         token_limits: UsageLimits | None,
         stage: Stage,
+        private_outputs: bool | None = None,
     ) -> Tenant:
         """Replace all settings of a tenant.
 
         A new usage key is created only if the limits changed, so that repeating a request changes nothing but
-        `updated_at`.
+        `updated_at`. `private_outputs` stays as it is if it is None: a caller who does not know it must not
+        make outputs public. Raises a 409 ApiError if it is switched on in a deployment without a key for it.
         """
         now = self._clock.now()
         stored = self._store.get(name)
         current = stored or Tenant(name, created_at=now)
-        updated = replace(current, display_name=display_name, images=images, updated_at=now)
+        is_private = current.private_outputs if private_outputs is None else private_outputs
+        if is_private and not current.private_outputs and not self._can_sign_urls:
+            raise ApiError(409, "Private outputs are not configured", _NO_KEY)
+        updated = replace(
+            current,
+            display_name=display_name,
+            images=images,
+            private_outputs=is_private,
+            updated_at=now,
+        )
         before = describe_tenant(stored) if stored else None
         target = f"tenants/{name}"
         with self._audit.change(AuditAction.PUT_TENANT, target, tenant=name, before=before) as change:
