@@ -140,11 +140,17 @@ def _run_sam_deploy(
 
 def _write_config(folder: StackFolder, parameters: Mapping[str, str]) -> Path:
     """Write the parameters to a file: SAM cannot parse quotes and commas in values on the command line."""
-    rows = ",\n".join("  " + json.dumps(f"{key}={json.dumps(value)}") for key, value in parameters.items())
+    rows = ",\n".join("  " + json.dumps(f"{key}={_quote(value)}") for key, value in parameters.items())
     text = f"version = 0.1\n[default.deploy.parameters]\nparameter_overrides = [\n{rows},\n]\n"
     path = folder.path / "samconfig.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _quote(value: str) -> str:
+    """Return the value as SAM reads it: it knows no escape sequence of a line break, but line breaks."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _get_failure_reasons(endpoint_url: str) -> list[str]:
