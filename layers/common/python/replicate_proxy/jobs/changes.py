@@ -194,7 +194,7 @@ class HarvestLeaseAcquired(Change):
     """
 
     lease_until: datetime
-    private_folder: str | None = None
+    private_folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
