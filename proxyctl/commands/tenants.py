@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -23,7 +24,7 @@ def tenants() -> None:
 @pass_app
 def list_tenants(app: App) -> None:
     """List tenants that have settings."""
-    columns = ("name", "display_name", "images", "retention", "token_limits", "updated_at")
+    columns = ("name", "display_name", "images", "private_outputs", "retention", "token_limits", "updated_at")
     app.show_rows(app.client.call("GET", build_path("tenants"))["results"], columns)
 
 
@@ -41,26 +42,35 @@ def show_tenant(app: App, name: str) -> None:
 @click.option("--image-format", help="How images are stored unless a request says otherwise.")
 @click.option("--image-quality", type=int, help="1 to 100.")
 @click.option("--retention", help="How long predictions and their files are kept, such as 7d or 12h.")
+@click.option(
+    "--private-outputs/--public-outputs",
+    default=None,
+    help="Whether output files stored from now on need signed URLs; stays as it is if not given.",
+)
 @limit_options
 @pass_app
 def put_tenant(
     app: App,
+    /,
     name: str,
     *,
     display_name: str | None,
     image_format: str | None,
     image_quality: int | None,
     retention: str | None,
-    rate: float | None,
-    burst: int | None,
-    monthly_quota: int | None,
+    private_outputs: bool | None,
+    **limits: Any,
 ) -> None:
-    """Replace all settings of a tenant; those that are not given get their defaults.
+    """Replace all settings of a tenant; others that are not given get their defaults.
 
     The request limits are those of callers with tokens of the identity provider.
     """
-    limits = build_limits(rate, burst, monthly_quota)
-    body = drop_missing(display_name=display_name, retention=retention, token_limits=limits)
+    body = drop_missing(
+        display_name=display_name,
+        retention=retention,
+        private_outputs=private_outputs,
+        token_limits=build_limits(**limits),
+    )
     images = drop_missing(format=image_format, quality=image_quality)
     if images:
         body["images"] = images

@@ -118,6 +118,7 @@ class TestDeliveryStore:
             created_at=NOW,
             body=Document(text='"{}"'),
             expires_at=2_000_000_000,
+            private_folder="private/a/b/",
         )
         deliveries.create_event(event)
         deliveries.create_event(replace(event, body=Document(object_key="records/other")))

@@ -202,6 +202,7 @@ class AdminApi:
     clock: FakeClock = field(default_factory=FakeClock)
     keys: FakeKeyStore = field(default_factory=FakeKeyStore)
     tenants: FakeTenantStore = field(default_factory=FakeTenantStore)
+    can_sign_urls: bool = True
     model_entries: FakeModelEntryStore = field(default_factory=FakeModelEntryStore)
     schemas: FakeSchemas = field(default_factory=FakeSchemas)
     gateway: FakeGateway = field(default_factory=FakeGateway)
@@ -307,6 +308,7 @@ class AdminApi:
                     clock=self.clock,
                     audit=self.audit,
                     max_retention_days=30,
+                    can_sign_urls=self.can_sign_urls,
                 ),
                 erasures=self._build_erasures(usage_plan_keys),
                 model_entries=ModelEntryService(
@@ -341,7 +343,7 @@ class AdminApi:
                 bulk=self.bulk,
                 storyteller=JobStoryteller(
                     jobs=self.jobs,
-                    documents=self.documents,
+                    load_files=PredictionRenderer(self.documents).load_files,
                     deliveries=self.deliveries,
                     audit=trail,
                     stack_name="proxy",

@@ -27,6 +27,7 @@ from tests.support.aws import (
     create_jobs_table,
 )
 from tests.support.handlers import CONTEXT, ROOT_SECRET, aws_account
+from tests.support.url_keys import KEY_ID, make_url_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 ORIGIN = "https://proxy.test"
+URL_KEY_PARAMETER = "/replicate-proxy/prod/private-outputs-key-1"
 _TOKEN = re.compile(r'name="csrf" value="([0-9a-f]+)"')
 
 
@@ -141,6 +143,9 @@ def console_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "REPLICATE_API_TOKEN": "/replicate-proxy/prod/replicate-api-token",
         "REPLICATE_WEBHOOK_SECRET": "/replicate-proxy/prod/replicate-webhook-secret",
         "CONSOLE_IMAGES_URL": "https://cdn.test",
+        "PRIVATE_OUTPUTS_KEY_ID": KEY_ID,
+        "PRIVATE_OUTPUTS_PUBLIC_KEY": make_url_key()[1],
+        "PRIVATE_OUTPUTS_KEY_PARAMETER": URL_KEY_PARAMETER,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
@@ -148,6 +153,9 @@ def console_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         create_jobs_table()
         create_control_table()
         create_deliveries_table()
+        boto3.client("ssm").put_parameter(
+            Name=URL_KEY_PARAMETER, Value=make_url_key()[0], Type="SecureString"
+        )
         yield
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
+from replicate_proxy.outputs.private_urls import refuse_private
 from replicate_proxy.pauses.pause import Pause, PauseMode, PauseSwitch
 from replicate_proxy.webhooks.deliverer import Deliverer, PreparedDelivery
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.outputs.private_urls import SignUrls
     from replicate_proxy.webhooks.ports import Sender
     from replicate_proxy.webhooks.sender import ReceiverResponse
 
@@ -58,6 +60,7 @@ class DeliveryPipeline:
         *,
         workers: int = 50,
         sender: Sender | None = None,
+        sign_urls: SignUrls = refuse_private,
         start: datetime = NOW,
     ) -> None:
         self.settings = settings or DeliverySettings(jitter=0.0)
@@ -82,7 +85,7 @@ class DeliveryPipeline:
             clock=self.clock,
             settings=self.settings,
         )
-        self.deliverer = self._build_deliverer()
+        self.deliverer = self._build_deliverer(sign_urls)
         self.endpoint_service = EndpointService(
             endpoints=self.endpoints,
             secrets=self.secrets,
@@ -110,7 +113,7 @@ class DeliveryPipeline:
         self._requests: list[tuple[datetime, int, PreparedDelivery, ReceiverResponse]] = []
         self._next_sweep_at = start + _SWEEP_INTERVAL
 
-    def _build_deliverer(self) -> Deliverer:
+    def _build_deliverer(self, sign_urls: SignUrls) -> Deliverer:
         return Deliverer(
             updater=DeliveryUpdater(deliveries=self.deliveries, queue=self.queue, settings=self.settings),
             request_builder=RequestBuilder(
@@ -118,6 +121,7 @@ class DeliveryPipeline:
                 endpoints=self.endpoints,
                 secrets=self.secrets,
                 documents=self.documents,
+                sign_urls=sign_urls,
             ),
             receiver_limits=self.receiver_limits,
             endpoint_health=EndpointHealth(

@@ -444,9 +444,11 @@ class FakeOutputHarvester:
         self.faults = Faults()
         self.results: list[HarvestResult] = []
         self.calls: list[tuple[FileRecord, ...]] = []
+        self.privacy: list[bool] = []
 
     def harvest(self, *, earlier_records: tuple[FileRecord, ...] = (), **arguments: Any) -> HarvestResult:
         self.calls.append(earlier_records)
+        self.privacy.append(arguments["is_private"])
         self.faults.raise_planned("harvest")
         if self.results:
             return self.results.pop(0)

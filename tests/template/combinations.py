@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from allpairspy import AllPairs  # type: ignore[import-untyped] # has no stubs
 
+from tests.template.variants import PUBLIC_KEY
 from tools.template.stack import read_template
 
 if TYPE_CHECKING:
@@ -43,6 +44,18 @@ OTHER_OPTIONS: tuple[tuple[Parameters, ...], ...] = (
         },
     ),
     ({"OutputRetentionDays": "1"},),
+    (
+        {
+            "PrivateOutputsPublicKey1": PUBLIC_KEY,
+            "PrivateOutputsPublicKey2": "",
+            "PrivateOutputsSigningKey": "1",
+        },
+        {
+            "PrivateOutputsPublicKey1": "",
+            "PrivateOutputsPublicKey2": PUBLIC_KEY,
+            "PrivateOutputsSigningKey": "2",
+        },
+    ),
     (OWN_WEB_ACL,),
     ({"PublicBaseUrl": "https://proxy.example.com", "OutputsBaseUrl": "https://files.example.com"},),
     ({"ReplicateApiTokenParameter": "/a/token", "ReplicateWebhookSecretParameter": "/a/secret"},),

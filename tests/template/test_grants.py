@@ -363,7 +363,7 @@ def test_only_documents_can_be_listed_and_by_sweep_and_admin_what_they_delete() 
         for _, statement in iterate_allow_statements(load_stack())
         if "s3:ListBucket" in as_list(statement["Action"])
     ]
-    deleted = ("outputs/*", "thumbs/*", "originals/*", "records/*", "events/*")
+    deleted = ("outputs/*", "thumbs/*", "private/*", "originals/*", "records/*", "events/*")
 
     assert prefixes.count(deleted) == 1
     assert set(prefixes) == {
@@ -372,7 +372,7 @@ def test_only_documents_can_be_listed_and_by_sweep_and_admin_what_they_delete() 
         ("batches/*", "files/*", "records/*", "events/*"),
         deleted,
         # By admin, which erases tenants
-        ("outputs/*", "originals/*", "thumbs/*", "files/*", "batches/*"),
+        ("outputs/*", "originals/*", "thumbs/*", "private/*", "files/*", "batches/*"),
     }
 
 

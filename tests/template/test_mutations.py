@@ -445,6 +445,19 @@ CASES: list[Case] = [
             put(f"{DISTRIBUTION}/OriginGroups/Items/0/FailoverCriteria/StatusCodes/Items", [500]),
         )
     ),
+    (
+        edge.check_private_outputs,
+        "everything",
+        put(f"{DISTRIBUTION}/DefaultCacheBehavior/TrustedKeyGroups"),
+    ),
+    (
+        edge.check_private_outputs,
+        "default",
+        put(
+            "DataBucketPolicy/Properties/PolicyDocument/Statement/2/Resource/2",
+            {"Fn::Sub": "${DataBucket.Arn}/private/*"},
+        ),
+    ),
     (edge.check_distributions, "everything", put("ApiDomain/Properties/SecurityPolicy", "TLS_1_0")),
     (
         edge.check_networks,

@@ -10,7 +10,7 @@ import pytest
 
 from tests.template.metric_math import list_metrics
 from tests.template.rules.api import get_definition, iterate_methods
-from tests.template.variants import VARIANTS, load_variant
+from tests.template.variants import PUBLIC_KEY, VARIANTS, load_variant
 from tools.template.stack import ROOT, Stack, iterate_parts, load_stack, referenced_id
 
 # Types that cost by the hour or that the local AWS cannot create.
@@ -439,11 +439,42 @@ def test_outputs_expire_only_where_days_are_set() -> None:
         return [
             rule.get("ExpirationInDays")
             for rule in bucket.properties["LifecycleConfiguration"]["Rules"]
-            if rule.get("Prefix") in {"outputs/", "originals/", "thumbs/"}
+            if rule.get("Prefix") in {"outputs/", "originals/", "thumbs/", "private/"}
         ]
 
-    assert get_expirations() == [None, None]
-    assert get_expirations(OutputRetentionDays="90") == ["90", "90", "90"]
+    assert get_expirations() == [None, None, None]
+    assert get_expirations(OutputRetentionDays="90") == ["90", "90", "90", "90"]
+
+
+def test_urls_are_signed_with_the_chosen_key_and_both_keys_are_accepted() -> None:
+    def get_variables(**parameters: str) -> dict[str, Any]:
+        function = load_stack(**parameters).resources["QueryFunction"]
+        variables = function.properties["Environment"]["Variables"]
+        return {name: value for name, value in variables.items() if name.startswith("PRIVATE_OUTPUTS_")}
+
+    first, second = PUBLIC_KEY, PUBLIC_KEY.replace("MFkw", "MFkx")
+    both = {"PrivateOutputsPublicKey1": first, "PrivateOutputsPublicKey2": second}
+    group = load_stack(**both).resources["PrivateOutputsKeyGroup"].properties["KeyGroupConfig"]
+
+    assert group["Items"] == [{"Ref": "PrivateOutputsKey1"}, {"Ref": "PrivateOutputsKey2"}]
+    assert get_variables(**both) == {
+        "PRIVATE_OUTPUTS_KEY_ID": {"Ref": "PrivateOutputsKey1"},
+        "PRIVATE_OUTPUTS_PUBLIC_KEY": first,
+        "PRIVATE_OUTPUTS_KEY_PARAMETER": "/replicate-proxy/prod/private-outputs-key-1",
+    }
+    assert get_variables(**both, PrivateOutputsSigningKey="2") == {
+        "PRIVATE_OUTPUTS_KEY_ID": {"Ref": "PrivateOutputsKey2"},
+        "PRIVATE_OUTPUTS_PUBLIC_KEY": second,
+        "PRIVATE_OUTPUTS_KEY_PARAMETER": "/replicate-proxy/prod/private-outputs-key-2",
+    }
+
+
+def test_default_has_no_key_of_signed_urls() -> None:
+    stack = load_stack()
+    variables = stack.resources["QueryFunction"].properties["Environment"]["Variables"]
+
+    assert stack.of_type("CloudFront::KeyGroup") == stack.of_type("CloudFront::PublicKey") == []
+    assert (variables["PRIVATE_OUTPUTS_KEY_ID"], variables["PRIVATE_OUTPUTS_PUBLIC_KEY"]) == ("", "")
 
 
 def test_urls_name_the_custom_domains_unless_another_url_is_set() -> None:
@@ -475,6 +506,8 @@ def test_urls_name_the_custom_domains_unless_another_url_is_set() -> None:
         ({"ApiDomainName": "api.example.com"}, "ApiCertificateArn"),
         ({"OutputsDomainName": "files.example.com"}, "OutputsCertificateArn"),
         ({"JwtIssuer": "https://id.example.com"}, "JwtAudience"),
+        ({"PrivateOutputsSigningKey": "2"}, "PrivateOutputsPublicKey2"),
+        ({"PrivateOutputsPublicKey2": PUBLIC_KEY}, "PrivateOutputsPublicKey1"),
         ({"EnableMonitoring": "false", "AlarmEmail": "ops@example.com"}, "EnableMonitoring"),
         ({"EnableMonitoring": "false", "CostAnomalyAlarmDollars": "50"}, "EnableMonitoring"),
         ({"EnableMonitoring": "false", "EnableDetailedMonitoring": "true"}, "EnableMonitoring"),

@@ -7,6 +7,12 @@ from functools import cache
 from tools.local.template import localize_template
 from tools.template.stack import Stack, load_stack, read_template, transform
 
+PUBLIC_KEY = """-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEPWkVj7dbCOHvtyFRTyb4LtQ3dfk8
+hP6WUjLQBpZfGzT1kRqRrJfPFQcAn0qLWfYUHuTxZs0MlR8DhL3kKk2VQg==
+-----END PUBLIC KEY-----
+"""
+
 VARIANTS: dict[str, dict[str, str]] = {
     "default": {},
     "everything": {
@@ -32,6 +38,8 @@ VARIANTS: dict[str, dict[str, str]] = {
         "OutputRetentionDays": "1",
         "OutputsCertificateArn": "arn:aws:acm:us-east-1:111122223333:certificate/outputs",
         "OutputsDomainName": "files.example.com",
+        "PrivateOutputsPublicKey1": PUBLIC_KEY,
+        "PrivateOutputsPublicKey2": PUBLIC_KEY,
         "UseCustomerManagedKey": "true",
     },
     "polling": {
@@ -40,7 +48,11 @@ VARIANTS: dict[str, dict[str, str]] = {
         "JobRetentionDays": "1",
         "StorageAlarmGigabytes": "0",
     },
-    "local": {"EnableDeletionProtection": "false", "EnableMonitoring": "false"},
+    "local": {
+        "EnableDeletionProtection": "false",
+        "EnableMonitoring": "false",
+        "PrivateOutputsPublicKey1": PUBLIC_KEY,
+    },
 }
 """Parameters by variant. The template of `local` is changed for the local stack, too."""
 

@@ -15,6 +15,7 @@ from tools.simulator.settings import DEFAULT_TOKEN
 STAGE = "local"
 MAX_WAIT_SECONDS = 25
 TOKEN_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-api-token"
+URL_KEY_PARAMETER = f"/replicate-proxy/{STAGE}/private-outputs-key-1"
 SECRET_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-webhook-secret"
 
 _REPLICATE_URL = "https://api.replicate.com"
@@ -74,8 +75,13 @@ def choose_upstream(environment: Mapping[str, str], simulator_url: str) -> Upstr
     return Upstream(url or default_url, webhooks_enabled=not token, token=token or DEFAULT_TOKEN)
 
 
-def build_parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> dict[str, str]:
-    """Return the template's parameters; timeouts are shorter than on AWS, so that developers wait less."""
+def build_parameters(
+    *, endpoint_url: str, cdn_url: str, upstream: Upstream, public_url_key: str
+) -> dict[str, str]:
+    """Return the template's parameters; timeouts are shorter than on AWS, so that developers wait less.
+
+    `public_url_key` is the PEM of the key that signs URLs of private outputs.
+    """
     public_url = build_public_url(endpoint_url)
     return {
         "Stage": STAGE,
@@ -88,6 +94,7 @@ def build_parameters(*, endpoint_url: str, cdn_url: str, upstream: Upstream) -> 
         "PublicBaseUrl": public_url,
         "WebhookBaseUrl": public_url,
         "OutputsBaseUrl": cdn_url,
+        "PrivateOutputsPublicKey1": public_url_key,
         "OutputHosts": upstream.output_hosts,
         "MaxWaitSeconds": str(MAX_WAIT_SECONDS),
         "WebhookTimeoutSeconds": "20",

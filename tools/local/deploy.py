@@ -40,8 +40,12 @@ def deploy_stack(
     endpoint_url: str,
     emulator_generation: str,
     parameters: Mapping[str, str],
+    physical_ids: Mapping[str, str],
 ) -> None:
-    """Build and deploy the stack, unless nothing changed since its last deployment."""
+    """Build and deploy the stack, unless nothing changed since its last deployment.
+
+    `physical_ids` are those of resources that were created before, by logical ID.
+    """
     fingerprint = fingerprint_deployment(parameters, emulator_generation)
     last_fingerprint = read_fingerprint(folder)
     if last_fingerprint == fingerprint:
@@ -54,7 +58,9 @@ def deploy_stack(
                 faults_file=folder.faults_file, clock_offset_file=folder.clock_offset_file
             )
             layer = unpack_layer(folder, built, fingerprint)
-            template = write_local_template(built, template_file, settings=settings, layer=layer)
+            template = write_local_template(
+                built, template_file, settings=settings, layer=layer, physical_ids=physical_ids
+            )
             finish("built")
         with screen.step("deploying: sam deploy") as finish:
             _run_sam_deploy(folder, template_file, parameters, endpoint_url)
@@ -134,11 +140,17 @@ def _run_sam_deploy(
 
 def _write_config(folder: StackFolder, parameters: Mapping[str, str]) -> Path:
     """Write the parameters to a file: SAM cannot parse quotes and commas in values on the command line."""
-    rows = ",\n".join("  " + json.dumps(f"{key}={json.dumps(value)}") for key, value in parameters.items())
+    rows = ",\n".join("  " + json.dumps(f"{key}={_quote(value)}") for key, value in parameters.items())
     text = f"version = 0.1\n[default.deploy.parameters]\nparameter_overrides = [\n{rows},\n]\n"
     path = folder.path / "samconfig.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _quote(value: str) -> str:
+    """Return the value as SAM reads it: it knows no escape sequence of a line break, but line breaks."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _get_failure_reasons(endpoint_url: str) -> list[str]:

@@ -15,6 +15,7 @@ from tools.local import deploy, emulator, processes, servers, waiting
 from tools.local.configuration import (
     SECRET_PARAMETER,
     TOKEN_PARAMETER,
+    URL_KEY_PARAMETER,
     Upstream,
     build_parameters,
     build_public_url,
@@ -27,6 +28,7 @@ from tools.local.paths import ROOT, StackFolder
 from tools.local.processes import Daemon
 from tools.local.screen import Screen
 from tools.local.stack import Stack
+from tools.local.url_keys import ensure_key_group, ensure_private_key, get_public_key
 
 _HEALTH_TIMEOUT_SECONDS = 60.0
 _EMULATOR_STOP_TIMEOUT_SECONDS = 120.0
@@ -62,9 +64,13 @@ def start_stack(folder: StackFolder, screen: Screen, overrides: Mapping[str, str
     with FileLock(folder.lock_file):
         addresses = _start_servers(folder, screen)
         upstream = choose_upstream(os.environ, addresses.simulator_url)
-        _store_secrets(addresses.endpoint_url, upstream)
+        url_key = ensure_private_key(folder)
+        _store_secrets(addresses.endpoint_url, upstream, url_key)
         parameters = build_parameters(
-            endpoint_url=addresses.endpoint_url, cdn_url=addresses.cdn_url, upstream=upstream
+            endpoint_url=addresses.endpoint_url,
+            cdn_url=addresses.cdn_url,
+            upstream=upstream,
+            public_url_key=get_public_key(url_key),
         )
         deploy.deploy_stack(
             folder,
@@ -72,6 +78,7 @@ def start_stack(folder: StackFolder, screen: Screen, overrides: Mapping[str, str
             endpoint_url=addresses.endpoint_url,
             emulator_generation=servers.get_emulator(folder).daemon.generation,
             parameters=parameters | dict(overrides or {}),
+            physical_ids=ensure_key_group(addresses.endpoint_url, get_public_key(url_key)),
         )
         stack = _describe_stack(folder, addresses, upstream)
         stack.save(folder)
@@ -173,13 +180,17 @@ def _start_servers(folder: StackFolder, screen: Screen) -> _Addresses:
     return _Addresses(endpoint_url, simulator_url, servers.get_output_server(folder).start())
 
 
-def _store_secrets(endpoint_url: str, upstream: Upstream) -> None:
-    """Store token and webhook secret, which CloudFormation cannot: it does not create SecureStrings.
+def _store_secrets(endpoint_url: str, upstream: Upstream, url_key: str) -> None:
+    """Store token, webhook secret and key, which CloudFormation cannot: it does not create SecureStrings.
 
     On AWS the operator stores them.
     """
     ssm = emulator.get_client("ssm", endpoint_url)
-    secrets = {TOKEN_PARAMETER: upstream.token, SECRET_PARAMETER: upstream.fetch_webhook_secret()}
+    secrets = {
+        TOKEN_PARAMETER: upstream.token,
+        SECRET_PARAMETER: upstream.fetch_webhook_secret(),
+        URL_KEY_PARAMETER: url_key,
+    }
     for name, value in secrets.items():
         ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
 

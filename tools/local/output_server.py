@@ -5,7 +5,8 @@
 It forwards requests for files to the distribution in the emulator, whose origin access control signs the
 reads of the bucket. The emulator serves no other origins, so this server relays streams itself: it follows
 the behaviors of the deployed distribution, forwards only what their policies name, fails over like an origin
-group, and passes each part of a response on as it comes.
+group, and passes each part of a response on as it comes. Where a behavior trusts key groups, it serves signed
+URLs only.
 
 FILE describes the distribution (`tools.local.distribution`). It exists only after the deployment, so the file
 is read for each request.
@@ -15,6 +16,7 @@ import argparse
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tools.local.loopback import LOOPBACK
+from tools.local.signed_urls import build_error_body, find_refusal
 
 _FORWARDED_HEADERS = ("range", "if-none-match", "if-modified-since", "if-range", "accept")
 # A stream occupies its connection for minutes.
@@ -53,9 +56,16 @@ def create_application(distribution_file: Path) -> Starlette:
         if distribution is None:
             return PlainTextResponse("nothing is deployed yet", status_code=503)
         client: httpx.AsyncClient = request.app.state.client
-        for behavior in distribution.get("behaviors", []):
-            if fnmatchcase(request.url.path, behavior["pattern"]):
-                return await _relay_stream(client, request, behavior)
+        behavior = next(
+            one for one in distribution["behaviors"] if fnmatchcase(request.url.path, one["pattern"])
+        )
+        if "origins" in behavior:
+            return await _relay_stream(client, request, behavior)
+        if public_keys := behavior["public_keys"]:
+            url = str(request.url.replace(query=""))
+            refusal = find_refusal(url, request.query_params, public_keys, datetime.now(UTC))
+            if refusal is not None:
+                return Response(build_error_body(*refusal), 403, media_type="text/xml")
         return await _serve_output(client, request, distribution)
 
     routes = [Route("/health", get_health), Route("/{key:path}", serve, methods=["GET", "HEAD"])]

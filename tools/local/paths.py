@@ -55,6 +55,11 @@ class StackFolder:
         return self.path / "distribution.json"
 
     @property
+    def url_key_file(self) -> Path:
+        """The private key that signs URLs of private outputs, as PEM."""
+        return self.path / "url-key.pem"
+
+    @property
     def faults_file(self) -> Path:
         """The faults to inject into the functions of this stack; only `make chaos` writes it."""
         return self.path / "faults.json"
@@ -81,5 +86,6 @@ class StackFolder:
         """Delete the data of the servers, so that the next start begins empty; keep logs and ports."""
         self.stack_file.unlink(missing_ok=True)
         self.distribution_file.unlink(missing_ok=True)
+        self.url_key_file.unlink(missing_ok=True)
         for folder in (*(self.path / name for name in ("state", "s3", "tmp")), self.layers_folder):
             shutil.rmtree(folder, ignore_errors=True)

@@ -15,23 +15,37 @@ type Template = dict[str, Any]
 
 # The emulator speaks plain HTTP and does not know the account of a caller.
 _UNSUPPORTED_DENIALS = {"TlsOnly", "OwnAccountOnly"}
+_UNSUPPORTED_TYPES = {"AWS::CloudFront::PublicKey", "AWS::CloudFront::KeyGroup"}
 _BATCHABLE_ACTIONS = {"sqs:SendMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"}
 _STREAM_ACTION = "dynamodb:GetRecords"
 
 
-def write_local_template(built: Path, target: Path, *, settings: Mapping[str, Any], layer: Path) -> Template:
+def write_local_template(
+    built: Path,
+    target: Path,
+    *,
+    settings: Mapping[str, Any],
+    layer: Path,
+    physical_ids: Mapping[str, str] | None = None,
+) -> Template:
     """Write the template that `sam build` left at `built` to `target`, and return what was written.
 
-    `target` must be in the same folder. It is JSON, which is read in a fraction of the time.
+    `target` must be in the same folder. It is JSON, which is read in a fraction of the time. `physical_ids`:
+    see `localize_template`.
     """
-    template = localize_template(load_yaml(built.read_text("utf-8")), settings)
+    template = localize_template(load_yaml(built.read_text("utf-8")), settings, physical_ids)
     template["Resources"]["CommonLayer"]["Properties"]["ContentUri"] = str(layer)
     target.write_text(json.dumps(template), "utf-8")
     return template
 
 
-def localize_template(template: Template, settings: Mapping[str, Any]) -> Template:
-    """Change the template in place and return it; `settings` go to every function as LOCAL_SETTINGS."""
+def localize_template(
+    template: Template, settings: Mapping[str, Any], physical_ids: Mapping[str, str] | None = None
+) -> Template:
+    """Change the template in place and return it; `settings` go to every function as LOCAL_SETTINGS.
+
+    `physical_ids` are those of resources that CloudFormation does not create here, by logical ID.
+    """
     variables = template["Globals"]["Function"]["Environment"]["Variables"]
     variables["LOCAL_SETTINGS"] = json.dumps(settings, separators=(",", ":"))
     # The local Replicate lists a prediction at once.
@@ -41,6 +55,7 @@ def localize_template(template: Template, settings: Mapping[str, Any]) -> Templa
     _add_gateway_responses(template)
     _add_stable_address(template)
     _adapt_policies(template)
+    _remove_unsupported_resources(template, physical_ids or {})
     return template
 
 
@@ -49,6 +64,24 @@ def _remove_unsupported_denials(template: Template) -> None:
     document["Statement"] = [
         statement for statement in document["Statement"] if statement["Sid"] not in _UNSUPPORTED_DENIALS
     ]
+
+
+def _remove_unsupported_resources(template: Template, physical_ids: Mapping[str, str]) -> None:
+    """Remove resources that the emulator's CloudFormation rejects; references to them become their IDs."""
+    resources = template["Resources"]
+    removed = [name for name, resource in resources.items() if resource["Type"] in _UNSUPPORTED_TYPES]
+    for name in removed:
+        del resources[name]
+    ids = {name: physical_ids.get(name, "") for name in removed}
+    template["Resources"] = _replace_references(resources, ids)
+
+
+def _replace_references(value: Any, ids: Mapping[str, str]) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"Ref"} and value["Ref"] in ids:
+            return ids[value["Ref"]]
+        return {name: _replace_references(part, ids) for name, part in value.items()}
+    return [_replace_references(part, ids) for part in value] if isinstance(value, list) else value
 
 
 def _disable_authorizer_cache(template: Template) -> None:

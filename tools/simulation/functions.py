@@ -753,8 +753,9 @@ class SimulatedOutputHarvester:
         options: ImageOptions,
         deadline: datetime,
         earlier_records: tuple[FileRecord, ...],
+        is_private: bool,
     ) -> HarvestResult:
-        del options, deadline
+        del options, deadline, is_private
         records = {record.path: record for record in earlier_records}
         for reference in find_references(output):
             if reference.path not in records:

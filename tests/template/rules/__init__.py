@@ -47,6 +47,7 @@ RULES: tuple[Rule, ...] = (
     deployment.check_deployments,
     edge.check_distributions,
     edge.check_streams,
+    edge.check_private_outputs,
     edge.check_networks,
     edge.check_firewalls,
     edge.check_no_local_settings,

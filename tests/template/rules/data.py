@@ -13,7 +13,7 @@ _PUBLIC_ACCESS_BLOCKS = (
     "IgnorePublicAcls",
     "RestrictPublicBuckets",
 )
-_OUTPUT_PREFIXES = ("outputs/", "originals/", "thumbs/")
+_OUTPUT_PREFIXES = ("outputs/", "originals/", "thumbs/", "private/")
 _ENCRYPTED_TYPES = (
     "DynamoDB::Table",
     "S3::Bucket",
@@ -177,5 +177,5 @@ def _check_event_encryption(stack: Stack) -> list[str]:
 
 def _is_output_prefix(resource: object) -> bool:
     return isinstance(resource, dict) and str(resource.get("Fn::Sub", "")).endswith(
-        ("/outputs/*", "/thumbs/*")
+        ("/outputs/*", "/thumbs/*", "/private/*")
     )

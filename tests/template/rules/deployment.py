@@ -20,8 +20,10 @@ _MAX_NAME_LENGTHS = {
     "ApiGateway::RestApi": ("Name", 1024),
     "CE::AnomalyMonitor": ("MonitorName", 1024),
     "CE::AnomalySubscription": ("SubscriptionName", 1024),
+    "CloudFront::KeyGroup": ("KeyGroupConfig/Name", 128),
     "CloudFront::OriginAccessControl": ("OriginAccessControlConfig/Name", 64),
     "CloudFront::OriginRequestPolicy": ("OriginRequestPolicyConfig/Name", 128),
+    "CloudFront::PublicKey": ("PublicKeyConfig/Name", 128),
     "CloudFront::ResponseHeadersPolicy": ("ResponseHeadersPolicyConfig/Name", 128),
     "CloudWatch::Alarm": ("AlarmName", 255),
     "CloudWatch::Dashboard": ("DashboardName", 255),
@@ -35,8 +37,10 @@ _MAX_NAME_LENGTHS = {
 _GLOBAL_TYPES = {
     "CE::AnomalyMonitor",
     "CE::AnomalySubscription",
+    "CloudFront::KeyGroup",
     "CloudFront::OriginAccessControl",
     "CloudFront::OriginRequestPolicy",
+    "CloudFront::PublicKey",
     "CloudFront::ResponseHeadersPolicy",
     "CloudWatch::Dashboard",
 }

@@ -46,15 +46,17 @@ def check_distributions(stack: Stack) -> list[str]:
 def check_streams(stack: Stack) -> list[str]:
     """Streams reach clients as Replicate sends them, and what clients send beside the URL reaches nobody.
 
-    Every behavior but that of output files serves streams: from Replicate, or from the record.
+    Every behavior but those of output files serves streams: from Replicate, or from the record.
     """
     violations = []
     for distribution in stack.of_type("CloudFront::Distribution"):
         config = distribution.properties["DistributionConfig"]
+        origins = {origin["Id"]: origin for origin in config["Origins"]}
         for behavior in config.get("CacheBehaviors", []):
+            if "S3OriginConfig" in origins.get(behavior["TargetOriginId"], {}):
+                continue
             place = f"{distribution.id}: {behavior['PathPattern']}"
             violations += [f"{place}: {problem}" for problem in _find_stream_problems(stack, behavior)]
-        origins = {origin["Id"]: origin for origin in config["Origins"]}
         for group in config["OriginGroups"]["Items"]:
             members = [origins[member["OriginId"]] for member in group["Members"]["Items"]]
             timeout_seconds = members[0]["CustomOriginConfig"].get("OriginReadTimeout")
@@ -62,6 +64,38 @@ def check_streams(stack: Stack) -> list[str]:
                 violations.append(f"{distribution.id}: gives up before {_MAX_ORIGIN_READ_TIMEOUT_SECONDS} s")
             if not {403, 404} <= set(group["FailoverCriteria"]["StatusCodes"]["Items"]):
                 violations.append(f"{distribution.id}: a stream that is gone is not served from the record")
+    return violations
+
+
+def check_private_outputs(stack: Stack) -> list[str]:
+    """The distribution reads private outputs only where every path to them needs a signed URL.
+
+    These are all paths to the bucket but those of the public prefixes, so that a path which is spelled in
+    another way than its pattern does not go around the signature.
+    """
+    violations = []
+    readable = {
+        str(resource.get("Fn::Sub", "")).rpartition("}/")[2]
+        for policy in stack.of_type("S3::BucketPolicy")
+        for statement in policy.properties["PolicyDocument"]["Statement"]
+        if statement["Principal"] == {"Service": "cloudfront.amazonaws.com"}
+        for resource in statement["Resource"]
+    }
+    for distribution in stack.of_type("CloudFront::Distribution"):
+        config = distribution.properties["DistributionConfig"]
+        buckets = {origin["Id"] for origin in config["Origins"] if "S3OriginConfig" in origin}
+        behaviors = [*config["CacheBehaviors"], {**config["DefaultCacheBehavior"], "PathPattern": "*"}]
+        open_patterns = {
+            behavior["PathPattern"]
+            for behavior in behaviors
+            if behavior["TargetOriginId"] in buckets and not behavior.get("TrustedKeyGroups")
+        }
+        if readable == {"outputs/*", "thumbs/*", "private/*"}:
+            expected = {"/outputs/*", "/thumbs/*"}
+        else:
+            expected = {"*"}
+            violations += [f"{path} is readable" for path in sorted(readable - {"outputs/*", "thumbs/*"})]
+        violations += [f"{distribution.id}: {path} needs no signature" for path in open_patterns - expected]
     return violations
 
 

@@ -51,6 +51,7 @@ from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
 from tests.support.handlers import clear_caches
+from tests.support.url_keys import verify_signed_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -434,6 +435,37 @@ def test_prediction_shows_files_cost_and_times(tenant: Browser) -> None:
     assert "1 image × $0.003" in page.text
     assert "in our queue" in page.text
     assert f'<time datetime="{job.created_at.isoformat(timespec="milliseconds")[:19]}' in page.html
+
+
+def test_private_files_are_shown_by_signed_urls(tenant: Browser) -> None:
+    folder = "private/aa/bb/"
+    url = f"https://cdn.test/{folder}00/a.webp"
+    record = {"path": [0], "outcome": "stored", "url": url, "thumbnail_url": f"{url}-thumb"}
+    job = make_finished_job(
+        files=Document(text=json.dumps([record])),
+        output=Document(text=json.dumps([url])),
+        private_folder=folder,
+    )
+
+    shown = unescape(tenant.get(f"/predictions/acme/{job.id}").html)
+    listed = unescape(tenant.get("/predictions").html)
+
+    for page in (shown, listed):
+        (thumbnail,) = re.findall(r'src="(https://cdn.test/private/[^"]+)"', page)
+        assert verify_signed_url(thumbnail)[0] == f"{url}-thumb"
+    (link,) = set(re.findall(r'href="(https://cdn.test/private/[^"]+)"', shown))
+    assert verify_signed_url(link)[0] == url
+
+
+def test_private_outputs_of_a_tenant_are_switched(operator: Browser) -> None:
+    checked = 'name="private_outputs" value="true" checked'
+    assert checked not in operator.get("/tenants/acme").html
+    form = {"display_name": "Acme", "private_outputs": "true"}
+    assert operator.post("/tenants/acme/settings", form).status == 303
+    assert checked in operator.get("/tenants/acme").html
+    assert json.loads(list_audit()[0].after)["private_outputs"] is True
+    assert operator.post("/tenants/acme/settings", {"display_name": "Acme"}).status == 303
+    assert checked not in operator.get("/tenants/acme").html
 
 
 def test_list_filters_and_pages(tenant: Browser) -> None:

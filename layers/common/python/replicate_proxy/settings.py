@@ -481,6 +481,31 @@ CONSOLE_IMAGES_URL = _text(
     ("console",),
     "Base of the URLs of images that the console shows; its host may begin with `*.`",
 )
+_URL_SIGNERS = ("admin", "console", "deliver", "ingest", "query")
+PRIVATE_OUTPUTS_KEY_ID = _text(
+    "PRIVATE_OUTPUTS_KEY_ID",
+    "",
+    _URL_SIGNERS,
+    "CloudFront's ID of the key that signs URLs of private outputs; empty: tenants cannot have any",
+)
+PRIVATE_OUTPUTS_PUBLIC_KEY = _text("PRIVATE_OUTPUTS_PUBLIC_KEY", "", _URL_SIGNERS, "Its public key, as PEM")
+PRIVATE_OUTPUTS_KEY_PARAMETER = _text(
+    "PRIVATE_OUTPUTS_KEY_PARAMETER", "", _URL_SIGNERS, "SSM parameter with its private key, as PEM"
+)
+PRIVATE_OUTPUT_SECONDS = _integer(
+    "PRIVATE_OUTPUT_SECONDS",
+    3600,
+    ("admin", "console", "ingest", "query"),
+    "Lifetime of the URLs of private outputs in responses",
+    "seconds",
+)
+PRIVATE_OUTPUT_WEBHOOK_SECONDS = _integer(
+    "PRIVATE_OUTPUT_WEBHOOK_SECONDS",
+    86400,
+    ("deliver",),
+    "Lifetime of the URLs of private outputs in webhooks, from each attempt on",
+    "seconds",
+)
 OUTPUT_HOSTS: Setting[tuple[str, ...]] = Setting(
     "OUTPUT_HOSTS",
     parse_list,

@@ -43,6 +43,7 @@ def test_saved_tenant_round_trips(store: TenantStore) -> None:
         "acme",
         display_name="Ácme GmbH",
         images=ImageDefaults("avif", 60),
+        private_outputs=True,
         token_limits=UsageLimits(0.5, 1),
         retention_seconds=604_800,
         usage_key_id="u1",
@@ -74,6 +75,17 @@ def test_cache_reads_settings_at_most_once_a_minute(clock: FakeClock) -> None:
 
 def test_cache_returns_defaults_for_tenant_without_settings(clock: FakeClock) -> None:
     assert CachedTenants(FakeTenantStore(), clock).get("acme") == Tenant("acme")
+
+
+def test_cache_does_not_guess_settings_that_must_be_current(clock: FakeClock) -> None:
+    store = FakeTenantStore({"acme": Tenant("acme", private_outputs=True)})
+    tenants: Any = CachedTenants(store, clock)
+    assert tenants.get_current("acme").private_outputs
+    store.is_unavailable = True
+    assert tenants.get_current("acme").private_outputs
+    clock.advance(seconds=60)
+    with pytest.raises(RetryableError):
+        tenants.get_current("acme")
 
 
 def test_cache_returns_last_known_settings_during_outage(clock: FakeClock) -> None:

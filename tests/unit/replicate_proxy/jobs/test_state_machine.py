@@ -120,7 +120,7 @@ def build_changes(job: Job) -> dict[str, Change]:
         "outcome_unknown": OutcomeUnknown(attempt=job.attempt),
         "accepted": Accepted(attempt=job.attempt, replicate_id="p1"),
         "resubmit_allowed": ResubmitAllowed(attempt=job.attempt),
-        "harvest_lease_acquired": HarvestLeaseAcquired(lease_until=LATER),
+        "harvest_lease_acquired": HarvestLeaseAcquired(lease_until=LATER, private_folder=""),
         "harvested": Harvested(output=Document(text="1")),
         "cancel_requested": CancelRequested(),
         "queue_time_exceeded": QueueTimeExceeded(attempt=job.attempt),
@@ -181,7 +181,7 @@ _changes = st.one_of(
     st.builds(OutcomeUnknown, attempt=_attempts),
     st.builds(ResubmitAllowed, attempt=_attempts),
     st.builds(Accepted, attempt=_attempts, replicate_id=st.sampled_from(["p1", "p2", "p3"])),
-    st.builds(HarvestLeaseAcquired, lease_until=_times),
+    st.builds(HarvestLeaseAcquired, lease_until=_times, private_folder=st.just("")),
     st.just(Harvested(output=Document(text="1"))),
     st.just(CancelRequested()),
     st.builds(QueueTimeExceeded, attempt=_attempts),
@@ -326,10 +326,12 @@ class TestCancelRequested:
 class TestHarvestLease:
     def test_second_harvester_is_excluded_until_lease_ends(self) -> None:
         job = apply_change(make_job(S.PROCESSING), make_report("succeeded", lease_until=LATER))
+        change = HarvestLeaseAcquired(lease_until=LATER, private_folder="private/a/b/")
 
         with pytest.raises(StaleChangeError):
-            apply_change(job, HarvestLeaseAcquired(lease_until=LATER))
-        assert apply_change(job, HarvestLeaseAcquired(lease_until=LATER), LATER).lease_until == LATER
+            apply_change(job, change)
+        acquired = apply_change(job, change, LATER)
+        assert (acquired.lease_until, acquired.private_folder) == (LATER, "private/a/b/")
 
     def test_lease_ends_when_holder_schedules_check(self) -> None:
         job = make_job(S.HARVESTING, lease_until=LATER)

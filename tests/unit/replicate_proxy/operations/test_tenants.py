@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from replicate_proxy.auth.keys import UsageLimits
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_timestamp
+from tests.support.admin_api import AdminApi
 from tests.support.clock import NOW
-
-if TYPE_CHECKING:
-    from tests.support.admin_api import AdminApi
 
 SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}, "retention": "7d"}
 
@@ -111,3 +110,24 @@ class TestErasure:
 
         assert admin_api.call("PUT", "tenants/acme", SETTINGS)[0] == 409
         assert admin_api.call("POST", "keys", {"tenant": "acme"})[0] == 409
+
+
+def test_private_outputs_stay_until_they_are_switched_off(admin_api: AdminApi) -> None:
+    assert admin_api.call("PUT", "tenants/acme", SETTINGS)[1]["private_outputs"] is False
+    assert admin_api.call("PUT", "tenants/acme", {"private_outputs": True})[1]["private_outputs"] is True
+    # By whoever does not know the setting.
+    assert admin_api.call("PUT", "tenants/acme", SETTINGS)[1]["private_outputs"] is True
+    assert admin_api.tenants.tenants["acme"].private_outputs
+    assert admin_api.call("PUT", "tenants/acme", {"private_outputs": False})[1]["private_outputs"] is False
+
+
+def test_private_outputs_are_refused_without_a_key() -> None:
+    admin_api = AdminApi(can_sign_urls=False)
+
+    status, problem = admin_api.call("PUT", "tenants/acme", {"private_outputs": True})
+
+    assert (status, "PrivateOutputsPublicKey1" in problem["detail"]) == (409, True)
+    assert admin_api.tenants.tenants == {}
+    # What is private already stays so, and other settings can be changed.
+    admin_api.tenants.save(Tenant("acme", private_outputs=True))
+    assert admin_api.call("PUT", "tenants/acme", {**SETTINGS, "private_outputs": True})[0] == 200

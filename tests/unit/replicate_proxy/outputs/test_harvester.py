@@ -19,7 +19,7 @@ from replicate_proxy.outputs.file_harvester import FileHarvester
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.records import FileRecord, HarvestResult
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.storage import OutputFileStore
+from replicate_proxy.outputs.storage import OutputFileStore, build_private_folder
 from tests.support.clock import NOW, FakeClock
 from tests.support.harvest import FakeBlobStore, FakeFileFetcher, FakeImageCompressor
 from tests.support.metrics import MetricsReader
@@ -56,7 +56,12 @@ class Harvest:
         )
 
     def run(
-        self, output: Any, *, earlier_records: tuple[FileRecord, ...] = (), seconds: float = 300
+        self,
+        output: Any,
+        *,
+        earlier_records: tuple[FileRecord, ...] = (),
+        seconds: float = 300,
+        is_private: bool = False,
     ) -> HarvestResult:
         return self.harvester.harvest(
             tenant="acme",
@@ -65,6 +70,7 @@ class Harvest:
             options=ImageOptions(),
             deadline=NOW + timedelta(seconds=seconds),
             earlier_records=earlier_records,
+            is_private=is_private,
         )
 
     def get_object(self, url: str) -> tuple[bytes, dict[str, Any]]:
@@ -118,6 +124,30 @@ def test_compressed_image_has_full_record_and_headers(emitted: MetricsReader) ->
     assert harvest.blobs.objects[record.original_key or ""] == PNG
     assert harvest.blobs.headers[record.original_key or ""]["content_disposition"].startswith("attachment")
     assert len(emitted.values(Metric.IMAGE_SECONDS)) == 1
+
+
+def test_private_files_and_thumbnails_are_in_the_private_folder() -> None:
+    harvest = Harvest({make_url("out.png"): PNG, make_url("film.mp4"): MP4})
+
+    image, film = harvest.run([make_url("out.png"), make_url("film.mp4")], is_private=True).records
+
+    folder = f"{BASE_URL}/{build_private_folder(b'k' * 32, 'acme', 'job1')}"
+    urls = [image.url, image.thumbnail_url or "", film.url]
+    assert all(url.startswith(folder) for url in urls)
+    assert len(set(urls)) == 3
+    assert {harvest.get_object(url)[1]["cache_control"] for url in urls} == {
+        "private, max-age=3600, immutable"
+    }
+    assert (image.original_key or "").startswith("originals/")
+    assert not any(key.startswith(("outputs/", "thumbs/")) for key in harvest.blobs.objects)
+
+
+def test_large_output_of_a_private_job_is_a_private_file() -> None:
+    harvest = Harvest({})
+
+    result = harvest.run("x" * 5_000_000, is_private=True)
+
+    assert result.output.startswith(f"{BASE_URL}/private/")
 
 
 def test_original_is_not_stored_when_disabled() -> None:

@@ -16,6 +16,7 @@ from replicate_proxy.outputs.storage import (
     build_content_disposition,
     build_job_folder,
     build_object_key,
+    build_private_folder,
     build_tenant_folder,
     choose_extension,
     list_job_prefixes,
@@ -102,12 +103,27 @@ class TestObjectKey:
         others = [build_job_folder(b"secret", "t", "k"), build_job_folder(b"secret", "u", "j")]
 
         assert prefixes == [
-            f"{name}/{build_job_folder(b'secret', 't', 'j')}" for name in ("outputs", "originals", "thumbs")
+            f"{name}/{build_job_folder(b'secret', 't', 'j')}"
+            for name in ("outputs", "originals", "thumbs", "private")
         ]
         assert self.build_key().startswith(prefixes[0])
         assert self.build_key(sha256="ac").startswith(prefixes[0])
         assert not any(self.build_key().startswith(f"outputs/{folder}") for folder in others)
         assert self.build_key(job_id="k").startswith(f"outputs/{build_tenant_folder(b'secret', 't')}")
+
+    def test_private_outputs_and_thumbnails_are_in_one_folder_of_the_job(self) -> None:
+        location = replace(self.location, is_private=True)
+        keys = {
+            prefix: build_object_key(b"secret", prefix, location, sha256="ab", name="out.webp")
+            for prefix in ("outputs", "thumbs", "originals")
+        }
+        folder = build_private_folder(b"secret", location.tenant, location.job_id)
+
+        assert folder.startswith("private/")
+        assert keys["outputs"].startswith(folder)
+        assert keys["thumbs"].startswith(folder)
+        assert keys["outputs"] != keys["thumbs"]
+        assert keys["originals"].startswith("originals/")
 
     def test_key_depends_on_secret(self) -> None:
         guessed = build_object_key(b"guess", "outputs", self.location, sha256="ab", name="out.webp")

@@ -305,3 +305,42 @@ class TestRepeatedHarvest:
 
         assert statuses == [True]
         assert pipeline.output_harvester.results == []
+
+
+def test_first_round_decides_for_all_rounds_whether_files_are_private(pipeline: Pipeline) -> None:
+    settings = ["private/a/b/", ""]
+    pipeline.harvester = replace(pipeline.harvester, choose_private_folder=lambda *_: settings.pop(0))
+    pipeline.output_harvester.results = [INCOMPLETE]
+    job = harvest(pipeline, make_succeeded_job(pipeline))
+    assert (job.status, job.private_folder) == (S.HARVESTING, "private/a/b/")
+
+    pipeline.pass_time(600)
+
+    finished = pipeline.get_job(job)
+    assert (finished.status, finished.private_folder) == (S.SUCCEEDED, "private/a/b/")
+    assert pipeline.output_harvester.privacy == [True, True]
+    assert settings == [""]
+
+
+def test_harvest_that_polling_began_is_private_too(pipeline: Pipeline) -> None:
+    pipeline.harvester = replace(pipeline.harvester, choose_private_folder=lambda *_: "private/a/b/")
+    job = make_succeeded_job(pipeline)
+    pipeline.pass_time(900)
+
+    assert pipeline.get_job(job).private_folder == "private/a/b/"
+    assert pipeline.output_harvester.privacy == [True]
+
+
+def test_nothing_is_stored_while_it_is_unknown_whether_files_are_private(pipeline: Pipeline) -> None:
+    def fail(_tenant: str, _job_id: str) -> str:
+        raise RetryableError("no settings")
+
+    known = pipeline.harvester
+    pipeline.harvester = replace(known, choose_private_folder=fail)
+    job = make_succeeded_job(pipeline)
+    with pytest.raises(RetryableError):
+        harvest(pipeline, job)
+    assert pipeline.output_harvester.calls == []
+
+    pipeline.harvester = known
+    assert harvest(pipeline, job).private_folder == ""

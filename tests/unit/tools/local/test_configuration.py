@@ -83,4 +83,5 @@ def _build_parameters() -> dict[str, str]:
         endpoint_url="http://127.0.0.1:4566",
         cdn_url="http://127.0.0.1:5000",
         upstream=choose_upstream({}, SIMULATOR_URL),
+        public_url_key="-----BEGIN PUBLIC KEY-----",
     )

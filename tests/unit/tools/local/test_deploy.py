@@ -48,11 +48,15 @@ def test_fingerprint_is_empty_before_the_first_deployment(stack_folder: StackFol
     assert deploy.read_fingerprint(stack_folder) == ""
 
 
-def test_config_file_keeps_quotes_and_commas_of_values(stack_folder: StackFolder) -> None:
-    path = deploy._write_config(stack_folder, {"Schedule": '{"a":"b, c"}', "Empty": ""})
+def test_config_file_keeps_quotes_commas_and_line_breaks_of_values(stack_folder: StackFolder) -> None:
+    path = deploy._write_config(stack_folder, {"Schedule": '{"a":"b, c"}', "Empty": "", "Key": "a\nb\n"})
 
     parameters = tomllib.loads(path.read_text(encoding="utf-8"))["default"]["deploy"]["parameters"]
-    assert parameters["parameter_overrides"] == ['Schedule="{\\"a\\":\\"b, c\\"}"', 'Empty=""']
+    assert parameters["parameter_overrides"] == [
+        'Schedule="{\\"a\\":\\"b, c\\"}"',
+        'Empty=""',
+        'Key="a\nb\n"',
+    ]
 
 
 def test_deployed_layer_is_one_file_that_imports_what_was_built(

@@ -48,7 +48,11 @@ def empty_server_url(stack_folder: StackFolder) -> Iterator[str]:
 @pytest.fixture
 def server_url(empty_server_url: str, stack_folder: StackFolder, distribution_url: str) -> str:
     """The address of the output server after the deployment."""
-    distribution = {"endpoint": distribution_url, "host": HOST}
+    distribution = {
+        "endpoint": distribution_url,
+        "host": HOST,
+        "behaviors": [{"pattern": "*", "public_keys": {}}],
+    }
     stack_folder.distribution_file.write_text(json.dumps(distribution), encoding="utf-8")
     return empty_server_url
 

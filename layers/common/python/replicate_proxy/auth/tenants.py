@@ -45,6 +45,8 @@ _NO_IMAGE_DEFAULTS = ImageDefaults()
 class Tenant:
     """The settings of a tenant. A tenant without stored settings has these defaults.
 
+    `private_outputs`: its output files are stored so that only signed URLs open them.
+
     `token_limits`, `usage_key_id` and `usage_key` are for callers with a token of the identity provider; API
     keys have their own.
     """
@@ -52,6 +54,7 @@ class Tenant:
     name: str
     display_name: str = ""
     images: ImageDefaults = _NO_IMAGE_DEFAULTS
+    private_outputs: bool = False
     token_limits: UsageLimits | None = None
     # How long its predictions are kept with their files, None for the deployment's default.
     retention_seconds: int | None = None
@@ -72,7 +75,7 @@ class Tenant:
 
 
 class CachedTenants:
-    """Tenants' settings, read at most once a minute for each tenant; while they cannot be, the last known."""
+    """Tenants' settings, read at most once a minute for each tenant."""
 
     def __init__(self, tenants: TenantLookup, clock: Clock) -> None:
         self._tenants = tenants
@@ -80,7 +83,7 @@ class CachedTenants:
         self._cache: dict[str, tuple[Tenant, datetime]] = {}
 
     def get(self, name: str) -> Tenant:
-        """Return the tenant's settings, the defaults if they were never read.
+        """Return the tenant's settings, the last known while they cannot be read, or else the defaults.
 
         A job must not fail because a preference is unknown.
         """
@@ -90,18 +93,22 @@ class CachedTenants:
             return Tenant(name)
 
     def get_known(self, name: str) -> Tenant:
-        """Return the tenant's settings. Raises RetryableError if they were never read."""
-        now = self._clock.now()
-        known = self._cache.get(name)
-        if known is not None and now - known[1] < _CACHE_TTL:
-            return known[0]
+        """Return the settings, the last known while they cannot be read. Raises RetryableError without."""
         try:
-            tenant = self._tenants.get(name) or Tenant(name)
+            return self.get_current(name)
         except RetryableError:
             logger.warning("cannot read tenant settings, using last known ones", tenant=name)
-            if known is None:
+            if name not in self._cache:
                 raise
-            return known[0]
+            return self._cache[name][0]
+
+    def get_current(self, name: str) -> Tenant:
+        """Return the settings of the last minute. Raises RetryableError if they cannot be read."""
+        now = self._clock.now()
+        cached = self._cache.get(name)
+        if cached is not None and now - cached[1] < _CACHE_TTL:
+            return cached[0]
+        tenant = self._tenants.get(name) or Tenant(name)
         if len(self._cache) >= _MAX_CACHED_TENANTS:
             self._cache.clear()
         self._cache[name] = tenant, now

@@ -137,6 +137,7 @@ def record_from_event(event: StoredEvent) -> dict[str, Any]:
         "created_at": format_timestamp(event.created_at),
         "body_text": event.body.text,
         "body_object_key": event.body.object_key,
+        "private_folder": event.private_folder,
         "expires_at": event.expires_at,
     }
 
@@ -151,6 +152,7 @@ def event_from_record(record: Mapping[str, Any]) -> StoredEvent:
         created_at=parse_timestamp(record["created_at"]),
         body=Document(text=record.get("body_text"), object_key=record.get("body_object_key")),
         expires_at=record["expires_at"],
+        private_folder=record.get("private_folder"),
     )
 
 

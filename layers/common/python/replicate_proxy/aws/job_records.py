@@ -115,6 +115,7 @@ _PLAIN_VALUES = (
     "price",
     "fallback_after_seconds",
     "idempotency_hash",
+    "private_folder",
 )
 
 

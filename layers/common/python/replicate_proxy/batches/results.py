@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.batches.model import find_lines_object, name_results_object, parse_lines
 from replicate_proxy.contracts.large_batches import build_line_view
 from replicate_proxy.errors import NotFoundError
+from replicate_proxy.outputs.private_urls import find_private_urls
 from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from replicate_proxy.batches.model import LargeBatch, Line
     from replicate_proxy.batches.ports import BatchObjects
     from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.outputs.private_urls import SignUrls
     from replicate_proxy.ports import DocumentStore, JobsById
 
 # S3 takes parts of at least 5 MiB, except for the last one (Amazon S3, multipart upload limits).
@@ -26,12 +28,22 @@ MAX_OUTPUT_CHARACTERS = 250_000
 
 
 class ResultReader:
-    """Reads the results of slices of lines."""
+    """Reads the results of slices of lines.
 
-    def __init__(self, objects: BatchObjects, jobs: JobsById, documents: DocumentStore) -> None:
+    Without `sign_urls`, outputs with private files are left out: for what is kept, since URLs expire.
+    """
+
+    def __init__(
+        self,
+        objects: BatchObjects,
+        jobs: JobsById,
+        documents: DocumentStore,
+        sign_urls: SignUrls | None = None,
+    ) -> None:
         self._objects = objects
         self._jobs = jobs
         self._documents = documents
+        self._sign_urls = sign_urls
 
     def read_slice(self, batch: Batch, number: int) -> list[dict[str, Any]]:
         """Return the views of the lines of a slice, in their order."""
@@ -45,12 +57,17 @@ class ResultReader:
         view = build_line_view(batch, line, job)
         if job is not None and job.output is not None:
             try:
-                view["output"] = self._documents.load(job.output)
+                output = self._documents.load(job.output)
             except NotFoundError:
                 # The job was deleted in between.
                 return build_line_view(batch, line, None)
-            if len(json.dumps(view["output"], ensure_ascii=False)) > MAX_OUTPUT_CHARACTERS:
+            if self._sign_urls is not None:
+                output = self._sign_urls(output, job.private_folder)
+            elif find_private_urls(output, job.private_folder):
                 return omit_output(view)
+            if len(json.dumps(output, ensure_ascii=False)) > MAX_OUTPUT_CHARACTERS:
+                return omit_output(view)
+            view["output"] = output
         return view
 
 

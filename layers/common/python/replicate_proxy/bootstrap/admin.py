@@ -39,6 +39,7 @@ from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.ingest import build_creator, build_parser
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_updater
+from replicate_proxy.bootstrap.private_urls import build_url_signer
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_circuit_breakers
 from replicate_proxy.bootstrap.replicate_clients import build_client_with_token, build_replicate_clients
@@ -99,6 +100,7 @@ from replicate_proxy.settings import (
     NOTIFY_DEAD_LETTER_QUEUE_URL,
     NOTIFY_QUEUE_URL,
     NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL,
+    PRIVATE_OUTPUTS_KEY_ID,
     PUBLIC_BASE_URL,
     REPLICATE_PROXY_TABLE,
     REPLICATE_WEBHOOK_SECRET,
@@ -158,6 +160,7 @@ def build_router() -> Router:
 @cache
 def build_admin_services() -> AdminServices:
     """Build the services that the admin API and the console share."""
+    renderer = PredictionRenderer(build_document_store(), sign_urls=build_url_signer().sign_urls)
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
     budget_store = DynamoBudgetStore(get_client("dynamodb"), env[USAGE_TABLE])
     usage_plan_keys = UsagePlanKeys(gateway, default_limits=_build_default_limits(env))
@@ -174,6 +177,7 @@ def build_admin_services() -> AdminServices:
             clock=clock,
             audit=audit,
             max_retention_days=env[JOB_RETENTION_DAYS],
+            can_sign_urls=bool(env[PRIVATE_OUTPUTS_KEY_ID]),
         ),
         erasures=_build_erasure_service(audit),
         model_entries=_build_model_entries(audit, concurrency),
@@ -213,8 +217,8 @@ def build_admin_services() -> AdminServices:
             audit=audit,
             clock=clock,
         ),
-        storyteller=_build_storyteller(),
-        renderer=PredictionRenderer(build_document_store()),
+        storyteller=_build_storyteller(renderer),
+        renderer=renderer,
         budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
         accounts=build_account_service(),
         get_account_breaker=lambda tenant, name: build_circuit_breakers().of(Account(tenant, name)),
@@ -313,10 +317,10 @@ def _build_bulk_store() -> DynamoBulkStore:
     return DynamoBulkStore(client, table, clock, env[JOB_RETENTION_DAYS])
 
 
-def _build_storyteller() -> JobStoryteller:
+def _build_storyteller(renderer: PredictionRenderer) -> JobStoryteller:
     return JobStoryteller(
         jobs=build_job_store(),
-        documents=build_document_store(),
+        load_files=renderer.load_files,
         deliveries=build_delivery_store(),
         audit=build_audit_trail(),
         stack_name=env[USAGE_PLAN_PREFIX],

@@ -33,7 +33,6 @@ from replicate_proxy.console.access import ConsoleAccess
 from replicate_proxy.console.routes import build_console_router
 from replicate_proxy.console.services import ConsoleServices
 from replicate_proxy.services.query import BatchReader
-from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import ACCESS_TABLE, CONSOLE_IMAGES_URL, PUBLIC_BASE_URL
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def build_router(folder: Path) -> Router:
         audit=build_audit_log(),
         jobs=build_job_store(),
         documents=build_document_store(),
-        renderer=PredictionRenderer(build_document_store()),
+        renderer=build_admin_services().renderer,
         parser=build_parser(find_tenant),
         creator=build_creator(),
         canceler=build_canceler(),

@@ -17,6 +17,7 @@ from replicate_proxy.bootstrap.delivery import (
 )
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
+from replicate_proxy.bootstrap.private_urls import build_webhook_url_signer
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.settings import EVENT_BUS
@@ -39,6 +40,7 @@ def build_deliverer() -> Deliverer:
             endpoints=build_endpoint_store(),
             secrets=build_signing_secret_store(),
             documents=build_document_store(),
+            sign_urls=build_webhook_url_signer().sign_urls,
         ),
         receiver_limits=build_receiver_limit_store(),
         endpoint_health=EndpointHealth(

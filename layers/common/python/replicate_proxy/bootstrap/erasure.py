@@ -73,6 +73,7 @@ def build_prefixes(load_key_secret: Callable[[], bytes]) -> Mapping[str, Callabl
         "output_files": lambda tenant: f"outputs/{build_folder(tenant)}",
         "originals": lambda tenant: f"originals/{build_folder(tenant)}",
         "thumbnails": lambda tenant: f"thumbs/{build_folder(tenant)}",
+        "private_files": lambda tenant: f"private/{build_folder(tenant)}",
         "documents": lambda tenant: f"records/{tenant}/",
         "large_events": lambda tenant: f"events/{tenant}/",
         "uploaded_files": lambda tenant: f"files/{tenant}/",

@@ -22,7 +22,7 @@ from replicate_proxy.outputs.file_harvester import FileHarvester
 from replicate_proxy.outputs.file_metrics import log_file
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.settings import HarvestSettings
-from replicate_proxy.outputs.storage import OutputFileStore
+from replicate_proxy.outputs.storage import OutputFileStore, build_private_folder
 from replicate_proxy.services.harvest import JobHarvester
 from replicate_proxy.services.reports import ReportLoader
 from replicate_proxy.settings import (
@@ -58,7 +58,14 @@ def build_harvester() -> JobHarvester:
         clock=clock,
         checkpoint=checkpoint,
         default_image_options=_build_default_image_options(),
+        choose_private_folder=_choose_private_folder,
     )
+
+
+def _choose_private_folder(tenant: str, job_id: str) -> str:
+    if not build_cached_tenants().get_current(tenant).private_outputs:
+        return ""
+    return build_private_folder(load_output_key_secret(), tenant, job_id)
 
 
 def _build_default_image_options() -> Callable[[str], ImageOptions]:

@@ -39,6 +39,7 @@ from replicate_proxy.bootstrap.job_stores import (
     build_large_batch_store,
 )
 from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
+from replicate_proxy.bootstrap.private_urls import build_url_signer
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
@@ -91,7 +92,8 @@ _BATCH_BURST = 1000
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    parser, renderer = build_parser(find_tenant), PredictionRenderer(build_document_store())
+    parser = build_parser(find_tenant)
+    renderer = PredictionRenderer(build_document_store(), sign_urls=build_url_signer().sign_urls)
     batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
     batches = BatchService(
         store=build_batch_store(),

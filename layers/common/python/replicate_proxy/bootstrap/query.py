@@ -22,6 +22,7 @@ from replicate_proxy.bootstrap.control import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
+from replicate_proxy.bootstrap.private_urls import build_url_signer
 from replicate_proxy.bootstrap.secrets import load_stream_signing_key
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.services.batch_list import BatchList
@@ -52,7 +53,7 @@ _MAX_STREAM_WAIT_SECONDS = 25
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    renderer = PredictionRenderer(build_document_store())
+    renderer = PredictionRenderer(build_document_store(), sign_urls=build_url_signer().sign_urls)
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
     jobs, store, counts = _build_job_reader(), build_batch_store(), build_batch_counts()
     reader = PredictionReader(jobs, renderer, _build_progress_requester(), build_line_store())
@@ -85,7 +86,12 @@ def _build_stream_replay() -> StreamReplay:
     )
     waiter = JobWaiter(build_job_store(), clock, time.sleep, _MAX_STREAM_WAIT_SECONDS, limiter=limiter)
     return StreamReplay(
-        build_job_store(), build_document_store(), waiter, load_stream_signing_key, _MAX_STREAM_WAIT_SECONDS
+        build_job_store(),
+        build_document_store(),
+        waiter,
+        load_stream_signing_key,
+        _MAX_STREAM_WAIT_SECONDS,
+        build_url_signer().sign_urls,
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from replicate_proxy.operations.job_story import JobStory, StoryEvent
-    from replicate_proxy.ports import DocumentStore
+    from replicate_proxy.services.rendering import PredictionRenderer
 
 _MAX_SUMMARY_CHARACTERS = 160
 _MAX_THUMBNAILS = 3
@@ -89,10 +89,10 @@ class JobRow:
 
 
 def build_job_rows(
-    jobs: Sequence[Job], documents: DocumentStore, images_url: str, now: datetime
+    jobs: Sequence[Job], renderer: PredictionRenderer, images_url: str, now: datetime
 ) -> list[JobRow]:
     """Return the rows. Large inputs are not read for them; file records, which have the thumbnails, are."""
-    files = map_in_parallel(lambda job: _load_files(job, documents), jobs)
+    files = map_in_parallel(lambda job: _load_files(job, renderer), jobs)
     return [_build_row(job, records, images_url, now) for job, records in zip(jobs, files, strict=True)]
 
 
@@ -178,10 +178,10 @@ def _read_inline(document: Document | None) -> Any:
     return json.loads(document.text) if document is not None and document.text else None
 
 
-def _load_files(job: Job, documents: DocumentStore) -> list[dict[str, Any]]:
+def _load_files(job: Job, renderer: PredictionRenderer) -> list[dict[str, Any]]:
     if job.files is None:
         return []
     try:
-        return documents.load(job.files) or []
+        return renderer.load_files(job)
     except (NotFoundError, RetryableError):
         return []

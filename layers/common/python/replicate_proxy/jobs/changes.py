@@ -103,7 +103,8 @@ class Reported(Change):
     """Replicate reported on one attempt, by webhook or poll; `status` is Replicate's own word.
 
     `replicate_account` is the tenant's account that the report is from, empty for the shared one.
-    `lease_until` is set by a harvester that continues with the harvest itself.
+    `lease_until` and the `private_folder` of the job are set by a harvester that continues with the harvest
+    itself.
     """
 
     attempt: int
@@ -121,6 +122,7 @@ class Reported(Change):
     error: str | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lease_until: datetime | None = None
+    private_folder: str | None = None
     replicate_account: str = ""
 
 
@@ -186,9 +188,13 @@ class QueueTimeExceeded(AttemptChange):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarvestLeaseAcquired(Change):
-    """A harvester continues the harvest and has the job for itself until `lease_until`."""
+    """A harvester continues the harvest and has the job for itself until `lease_until`.
+
+    `private_folder` is that of the job, which the first harvester decides.
+    """
 
     lease_until: datetime
+    private_folder: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

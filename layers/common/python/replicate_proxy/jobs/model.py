@@ -328,6 +328,9 @@ class Job:
     replicate_output: Document | None = None
     output: Document | None = None
     files: Document | None = None
+    # What the keys of its files begin with if they are private, "" if they are public; None before its first
+    # harvest, which decides that by the setting of the tenant.
+    private_folder: str | None = None
     logs: Document | None = None
     # What a running prediction has written so far; `progress_at` is when the latest of it was reported.
     partial_output: Document | None = None

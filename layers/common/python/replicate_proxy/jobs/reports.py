@@ -141,6 +141,7 @@ def _apply_succeeded(job: Job, change: Reported, now: datetime, timeouts: JobTim
         status=JobStatus.HARVESTING,
         completed_at=change.completed_at or now,
         replicate_output=change.output,
+        private_folder=change.private_folder,
         checks=0,
         lease_until=change.lease_until,
         next_check_at=change.lease_until or now + timedelta(seconds=timeouts.harvest_seconds),

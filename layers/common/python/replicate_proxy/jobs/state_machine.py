@@ -195,7 +195,12 @@ def _apply_harvest_lease_acquired(
 ) -> Job:
     if job.lease_until is not None and job.lease_until > now:
         raise StaleChangeError("another harvester holds the lease")
-    return replace(job, lease_until=change.lease_until, next_check_at=change.lease_until)
+    return replace(
+        job,
+        lease_until=change.lease_until,
+        next_check_at=change.lease_until,
+        private_folder=change.private_folder,
+    )
 
 
 def _apply_harvested(job: Job, change: Harvested, now: datetime, _timeouts: JobTimeouts) -> Job:

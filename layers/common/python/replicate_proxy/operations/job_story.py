@@ -13,12 +13,12 @@ from replicate_proxy.errors import NotFoundError
 from replicate_proxy.jobs.model import TimelineStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from replicate_proxy.audit.trail import AuditTrail
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import DocumentStore, JobReader
+    from replicate_proxy.ports import JobReader
     from replicate_proxy.webhooks.model import Attempt, Delivery
     from replicate_proxy.webhooks.ports import DeliveryStore
 
@@ -94,13 +94,13 @@ class JobStoryteller:
         self,
         *,
         jobs: JobReader,
-        documents: DocumentStore,
+        load_files: Callable[[Job], list[dict[str, Any]]],
         deliveries: DeliveryStore,
         audit: AuditTrail,
         stack_name: str,
     ) -> None:
         self._jobs = jobs
-        self._documents = documents
+        self._load_files = load_files
         self._deliveries = deliveries
         self._audit = audit
         self._stack_name = stack_name
@@ -125,7 +125,7 @@ class JobStoryteller:
     def _list_files(self, job: Job) -> Iterator[StoryEvent]:
         """Yield the files at the time of the harvest; the records have no time of their own."""
         at = job.timeline.get(TimelineStep.FINISHED if job.is_terminal else TimelineStep.HARVESTING)
-        for record in self._documents.load(job.files) or () if at else ():
+        for record in self._load_files(job) if at else ():
             details = {name: value for name, value in record.items() if name not in {"outcome", "text"}}
             yield StoryEvent(at or job.created_at, StoryEventKind.FILE, record["outcome"], details)
 

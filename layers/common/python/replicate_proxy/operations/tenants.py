@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_optional_timestamp
-from replicate_proxy.errors import UnknownNameError, field_error
+from replicate_proxy.errors import ApiError, UnknownNameError, field_error
 from replicate_proxy.jobs.retention import format_retention, parse_retention
 
 if TYPE_CHECKING:
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
 
 
+_NO_KEY = (
+    "private_outputs needs a key that signs URLs: set the template parameter PrivateOutputsPublicKey1 and"
+    " store its private key (Deploying, Private outputs)"
+)
+
+
 def describe_tenant(tenant: Tenant) -> dict[str, Any]:
     """Return the tenant's settings as operators see them: without its usage plan key."""
     return {
         "name": tenant.name,
         "display_name": tenant.display_name,
         "images": asdict(tenant.images),
+        "private_outputs": tenant.private_outputs,
         "token_limits": asdict(tenant.token_limits) if tenant.token_limits else None,
         "retention": format_retention(tenant.retention_seconds),
         "created_at": format_optional_timestamp(tenant.created_at),
@@ -46,12 +53,15 @@ class TenantService:
         clock: Clock,
         audit: AuditLog,
         max_retention_days: int,
+        can_sign_urls: bool = False,
     ) -> None:
+        """`can_sign_urls`: the deployment has a key for URLs of private outputs."""
         self._audit = audit
         self._store = store
         self._usage_plan_keys = usage_plan_keys
         self._clock = clock
         self._max_retention_days = max_retention_days
+        self._can_sign_urls = can_sign_urls
 
     def list(self) -> list[Tenant]:
         return self._store.list()
@@ -72,24 +82,30 @@ class TenantService:
         token_limits: UsageLimits | None,
         retention: str | None,
         stage: Stage,
+        private_outputs: bool | None = None,
     ) -> Tenant:
         """Replace all settings of a tenant.
 
         Raises a 422 ApiError if the retention is none, a 409 ApiError if the tenant is being erased.
 
         A new usage key is created only if the limits changed, so that repeating a request changes nothing but
-        `updated_at`.
+        `updated_at`. `private_outputs` stays as it is if it is None: a caller who does not know it must not
+        make outputs public. Raises a 409 ApiError if it is switched on in a deployment without a key for it.
         """
         now = self._clock.now()
         retention_seconds = self._parse_retention(retention)
         stored = self._store.get(name)
         current = stored or Tenant(name, created_at=now)
         current.check_not_erasing(409)
+        is_private = current.private_outputs if private_outputs is None else private_outputs
+        if is_private and not current.private_outputs and not self._can_sign_urls:
+            raise ApiError(409, "Private outputs are not configured", _NO_KEY)
         updated = replace(
             current,
             display_name=display_name,
             images=images,
             retention_seconds=retention_seconds,
+            private_outputs=is_private,
             updated_at=now,
         )
         before = describe_tenant(stored) if stored else None

@@ -57,24 +57,25 @@ class ParallelOutputHarvester:
         options: ImageOptions,
         deadline: datetime,
         earlier_records: tuple[FileRecord, ...] = (),
+        is_private: bool = False,
     ) -> HarvestResult:
         """Store the files that the output refers to, and return it with their new URLs in the same places.
 
         `deadline` is the end of the invocation; files that do not fit into it remain for a later one. Files
         in `earlier_records` are not harvested again. No file makes this raise: one that cannot be stored
         keeps its source URL, and its record says why. A final output of megabytes becomes a file itself;
-        RetryableError is raised if that cannot be stored.
+        RetryableError is raised if that cannot be stored. `is_private`: no file may be public.
         """
         records = {record.path: record for record in earlier_records}
         references = find_references(output)
+        location = ObjectLocation(tenant, job_id, (), is_private)
         batch = HarvestBatch(
             file_harvester=self._file_harvester,
             settings=self._settings,
             on_file_harvested=self._on_file_harvested,
             clock=self._clock,
             deadline=deadline,
-            tenant=tenant,
-            job_id=job_id,
+            location=location,
             options=options,
         )
         new_references = [reference for reference in references if reference.path not in records]
@@ -86,13 +87,13 @@ class ParallelOutputHarvester:
         urls = {record.path: record.url for record in ordered if record.is_stored}
         remaining = tuple(reference.path for reference in references if reference.path not in records)
         result = HarvestResult(output=replace_references(output, urls), records=ordered, remaining=remaining)
-        return self._store_large_output(result, tenant, job_id) if result.is_complete else result
+        return self._store_large_output(result, location) if result.is_complete else result
 
-    def _store_large_output(self, result: HarvestResult, tenant: str, job_id: str) -> HarvestResult:
+    def _store_large_output(self, result: HarvestResult, location: ObjectLocation) -> HarvestResult:
         """Return the result with the URL of a file in place of an output that is too large for a response."""
         if calculate_sent_bytes(json.dumps(result.output, ensure_ascii=False)) <= MAX_INLINE_OUTPUT_BYTES:
             return result
-        record = self._file_harvester.store_output(result.output, ObjectLocation(tenant, job_id, ()))
+        record = self._file_harvester.store_output(result.output, location)
         self._on_file_harvested(record)
         return replace(result, output=record.url, records=(*result.records, record))
 
@@ -124,7 +125,10 @@ class ParallelOutputHarvester:
 
 
 class HarvestBatch:
-    """The files that one invocation harvests for one job; shared by the threads that process them."""
+    """The files that one invocation harvests for one job; shared by the threads that process them.
+
+    `location` is that of the whole output.
+    """
 
     def __init__(
         self,
@@ -134,8 +138,7 @@ class HarvestBatch:
         on_file_harvested: Callable[[FileRecord], None],
         clock: Clock,
         deadline: datetime,
-        tenant: str,
-        job_id: str,
+        location: ObjectLocation,
         options: ImageOptions,
     ) -> None:
         self._file_harvester = file_harvester
@@ -143,8 +146,7 @@ class HarvestBatch:
         self._on_file_harvested = on_file_harvested
         self._clock = clock
         self._deadline = deadline
-        self._tenant = tenant
-        self._job_id = job_id
+        self._location = location
         self._options = options
         self._fetched_bytes = 0
         self._lock = threading.Lock()
@@ -154,7 +156,7 @@ class HarvestBatch:
         remaining_seconds = self._calculate_remaining_seconds()
         if remaining_seconds <= 0 or self._is_byte_limit_reached():
             return None
-        location = ObjectLocation(self._tenant, self._job_id, reference.path)
+        location = replace(self._location, path=reference.path)
         timeout_seconds = min(remaining_seconds, self._settings.fetch_timeout_seconds)
         try:
             record = self._file_harvester.harvest(

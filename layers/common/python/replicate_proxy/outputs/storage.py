@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 
 type KeyPrefix = Literal["outputs", "originals", "thumbs"]
-KEY_PREFIXES: tuple[KeyPrefix, ...] = ("outputs", "originals", "thumbs")
+# Outputs and thumbnails of private jobs. The distribution serves them for signed URLs only.
+_PRIVATE_PREFIX = "private"
+KEY_PREFIXES = ("outputs", "originals", "thumbs", _PRIVATE_PREFIX)
 
 # Keys depend on the content, so the object under a key never changes.
 _CACHE_CONTROL = "public, max-age=31536000, immutable"
+# Kept by the browser that was given the URL, and by no cache on the way.
+_PRIVATE_CACHE_CONTROL = "private, max-age=3600, immutable"
 _KEY_DIGITS = 40
 _FOLDER_DIGITS = 32
 
@@ -35,6 +39,7 @@ class ObjectLocation:
     tenant: str
     job_id: str
     path: JsonPath
+    is_private: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class OutputFileStore:
                 opened,
                 content_type=content_type,
                 content_disposition=build_content_disposition(name, is_inline=is_inline),
-                cache_control=_CACHE_CONTROL,
+                cache_control=_PRIVATE_CACHE_CONTROL if location.is_private else _CACHE_CONTROL,
                 metadata={"sha256": sha256, "job": location.job_id},
                 sha256=sha256,
             )
@@ -104,13 +109,16 @@ def build_object_key(
 ) -> str:
     """Return `<prefix>/<tenant>/<job>/<40 hex digits>/<name>`; all but prefix and name are HMACs.
 
+    Files of a private job that would be public are below `private` instead of their prefix.
+
     The digits are one over location and content: a repeated harvest that yields other bytes gets another key,
     and the key of one file does not reveal that of another, not even of the same job.
     """
     path = json.dumps(location.path, separators=(",", ":"))
     digest = signing.sign(secret, prefix, location.tenant, location.job_id, path, sha256)
     folder = build_job_folder(secret, location.tenant, location.job_id)
-    return f"{prefix}/{folder}{digest[:_KEY_DIGITS]}/{name}"
+    is_moved = location.is_private and prefix != "originals"
+    return f"{_PRIVATE_PREFIX if is_moved else prefix}/{folder}{digest[:_KEY_DIGITS]}/{name}"
 
 
 def build_tenant_folder(secret: bytes, tenant: str) -> str:
@@ -122,6 +130,11 @@ def build_job_folder(secret: bytes, tenant: str, job_id: str) -> str:
     """Return the part of the keys, with its slashes, that all files of the job have, and no others."""
     job = signing.sign(secret, "job-folder", tenant, job_id)[:_FOLDER_DIGITS]
     return f"{build_tenant_folder(secret, tenant)}{job}/"
+
+
+def build_private_folder(secret: bytes, tenant: str, job_id: str) -> str:
+    """Return what the keys of all private files of the job begin with, and no others."""
+    return f"{_PRIVATE_PREFIX}/{build_job_folder(secret, tenant, job_id)}"
 
 
 def list_job_prefixes(secret: bytes, tenant: str, job_id: str) -> list[str]:

@@ -63,6 +63,7 @@ class OutputHarvester(Protocol):
         options: ImageOptions,
         deadline: datetime,
         earlier_records: tuple[FileRecord, ...],
+        is_private: bool,
     ) -> HarvestResult: ...
 
 
@@ -74,7 +75,12 @@ class HarvestQueue(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobHarvester:
-    """Runs one round for each message. The lease keeps a second delivery of the message from running too."""
+    """Runs one round for each message. The lease keeps a second delivery of the message from running too.
+
+    `choose_private_folder` returns the folder of a job's files if they are to be private, or "". It is called
+    in the first round and its result saved with the lease, so that all files of a job are of one kind. It
+    raises RetryableError as long as that is not known.
+    """
 
     updater: JobUpdater
     documents: DocumentStore
@@ -82,6 +88,7 @@ class JobHarvester:
     queue: HarvestQueue
     clock: Clock
     default_image_options: Callable[[str], ImageOptions]
+    choose_private_folder: Callable[[str, str], str] = lambda _tenant, _job_id: ""
     checkpoint: Checkpoint = no_checkpoint
 
     def harvest_job(self, report: PredictionReport, deadline: datetime) -> Job:
@@ -116,7 +123,10 @@ class JobHarvester:
                 return self._reacquire(job, deadline)
             if report.prediction is None:
                 raise StaleChangeError(f"continuation of a job that is {job.status}")
-            change = build_report_change(report, job, self.documents, lease_until=deadline)
+            folder = self._find_private_folder(job)
+            change = build_report_change(
+                report, job, self.documents, lease_until=deadline, private_folder=folder
+            )
             return self.updater.apply(job, change)
         except StaleChangeError as error:
             count(Metric.STALE_CHANGE_IGNORED)
@@ -124,7 +134,15 @@ class JobHarvester:
             return None
 
     def _reacquire(self, job: Job, deadline: datetime) -> Job:
-        return self.updater.apply(job, HarvestLeaseAcquired(lease_until=deadline))
+        folder = self._find_private_folder(job)
+        change = HarvestLeaseAcquired(lease_until=deadline, private_folder=folder)
+        return self.updater.apply(job, change)
+
+    def _find_private_folder(self, job: Job) -> str:
+        """Return the folder of the job's private files, or "", as decided by the first round."""
+        if job.private_folder is not None:
+            return job.private_folder
+        return self.choose_private_folder(job.tenant, job.id)
 
     def _run_round(self, job: Job, deadline: datetime) -> Job:
         earlier_records = self._load_earlier_records(job)
@@ -155,6 +173,7 @@ class JobHarvester:
             options=self._build_image_options(job),
             deadline=deadline,
             earlier_records=earlier_records,
+            is_private=bool(job.private_folder),
         )
 
     def _repeat(self, report: PredictionReport, deadline: datetime) -> Job:

@@ -8,12 +8,14 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.predictions import build_prediction_view
+from replicate_proxy.outputs.private_urls import refuse_private
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.outputs.private_urls import SignUrls
     from replicate_proxy.ports import DocumentStore
 
 
@@ -24,11 +26,19 @@ class PredictionRenderer:
     """Renders jobs as predictions.
 
     A prediction that is too large for one response is shown without logs, then also without input, then
-    without output; `proxy.omitted` lists what is missing.
+    without output; `proxy.omitted` lists what is missing. URLs of private files are signed for each response,
+    which raises UrlSigningError if that is not possible.
     """
 
-    def __init__(self, documents: DocumentStore, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    def __init__(
+        self,
+        documents: DocumentStore,
+        *,
+        sign_urls: SignUrls = refuse_private,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
+    ) -> None:
         self._documents = documents
+        self._sign_urls = sign_urls
         self._max_response_bytes = max_response_bytes
 
     def render(self, job: Job, *, wait_expired: bool = False) -> dict[str, Any]:
@@ -36,13 +46,17 @@ class PredictionRenderer:
         view = build_prediction_view(
             job,
             input=self._documents.load(job.input),
-            output=self._documents.load(job.output),
+            output=self._sign_urls(self._documents.load(job.output), job.private_folder),
             partial_output=self._documents.load(job.partial_output),
             logs=self._documents.load(job.logs),
-            files=self._documents.load(job.files),
+            files=self.load_files(job),
             wait_expired=wait_expired,
         )
         return self._omit_large_fields(view)
+
+    def load_files(self, job: Job) -> list[dict[str, Any]]:
+        """Return the records of the job's files. Raises NotFoundError and RetryableError."""
+        return self._sign_urls(self._documents.load(job.files), job.private_folder) or []
 
     def render_page(self, jobs: Sequence[Job]) -> list[dict[str, Any]]:
         """Return the predictions of the first jobs: as many as fit into one response, at least one."""

@@ -34,9 +34,15 @@ _MAX_PARTIAL_OUTPUT_CHARACTERS = 500_000
 
 
 def build_report_change(
-    report: PredictionReport, job: Job, documents: DocumentStore, *, lease_until: datetime | None = None
+    report: PredictionReport,
+    job: Job,
+    documents: DocumentStore,
+    *,
+    lease_until: datetime | None = None,
+    private_folder: str | None = None,
 ) -> Reported:
-    """Return the change after a loaded report; a harvester passes the `lease_until` of its lease.
+    """Return the change after a loaded report; a harvester passes the end of its lease, and the job's
+    `private_folder`.
 
     The output and the logs are stored as documents before the change refers to them. Raises RetryableError if
     they cannot be stored, PermanentError if the report holds no valid prediction, StaleChangeError if its
@@ -68,6 +74,7 @@ def build_report_change(
         error=prediction.error or None,
         metrics=prediction.metrics,
         lease_until=lease_until,
+        private_folder=private_folder,
     )
 
 

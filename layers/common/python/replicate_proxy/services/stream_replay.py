@@ -14,6 +14,7 @@ from replicate_proxy.errors import NotFoundError
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.observability import logger
+from replicate_proxy.outputs.private_urls import refuse_private
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.outputs.private_urls import SignUrls
     from replicate_proxy.ports import DocumentStore, JobReader
     from replicate_proxy.services.wait import JobWaiter
 
@@ -42,6 +44,7 @@ class StreamReplay:
     waiter: JobWaiter
     load_key: Callable[[], bytes]
     max_wait_seconds: float
+    sign_urls: SignUrls = refuse_private
     max_response_bytes: int = MAX_RESPONSE_BYTES
 
     def read(
@@ -61,7 +64,7 @@ class StreamReplay:
             return render_pending_events(job)
         text = render_final_events(
             job,
-            output=self.documents.load(job.output),
+            output=self.sign_urls(self.documents.load(job.output), job.private_folder),
             logs=self.documents.load(job.logs),
             last_event_id=last_event_id,
         )

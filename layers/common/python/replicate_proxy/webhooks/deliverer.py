@@ -25,6 +25,7 @@ from replicate_proxy.errors import ConflictError, ProxyError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.net.retry_after import parse_retry_after
 from replicate_proxy.observability import Metric, count, logger, record_seconds
+from replicate_proxy.outputs.private_urls import UrlSigningError
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 from replicate_proxy.webhooks.model import (
     MISSED_REASONS,
@@ -157,11 +158,22 @@ class Deliverer:
         if blocking := find_blocking(loaded, now=now, settings=self._settings):
             self._updater.defer(delivery, blocking, now)
             return None
-        request = self._request_builder.build(delivery, now)
+        request = self._build_request(delivery, now)
+        return self._claim(delivery, request, loaded.earlier) if request is not None else None
+
+    def _build_request(self, delivery: Delivery, now: datetime) -> SignedRequest | None:
+        """Return the request, or None after the delivery is failed or postponed."""
+        try:
+            request = self._request_builder.build(delivery, now)
+        except UrlSigningError as error:
+            # An operator has to correct that. URLs that open nothing are not sent, and no attempt is spent.
+            logger.error("delivery postponed", delivery_id=delivery.id, reason=str(error))
+            self._updater.reschedule(delivery, now + timedelta(seconds=error.retry_after or 0), now)
+            return None
         if isinstance(request, FailureReason):
             self._updater.enqueue_next(self._fail(delivery, request, now))
             return None
-        return self._claim(delivery, request, loaded.earlier)
+        return request
 
     def finish(self, prepared: PreparedDelivery, response: ReceiverResponse) -> DeliverCommand | None:
         """End the delivery or schedule its next attempt, and record the attempt.

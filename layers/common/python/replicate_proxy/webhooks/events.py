@@ -86,7 +86,7 @@ def render_body(view: Mapping[str, Any], event: JobEvent, *, max_bytes: int) -> 
     body = _build_view_at_event(event.kind, dict(view))
     proxy = {**(view.get("proxy") or {}), "event": event.kind.value, "sequence": event.sequence}
     omitted: list[str] = []
-    text = _to_json({**body, "proxy": proxy})
+    text = to_json({**body, "proxy": proxy})
     if len(text.encode()) > max_bytes:
         # The file records of a job with hundreds of files are as long as its output.
         proxy = {**proxy, "files": []}
@@ -95,7 +95,7 @@ def render_body(view: Mapping[str, Any], event: JobEvent, *, max_bytes: int) -> 
             break
         body = {**body, name: empty_value}
         omitted.append(name)
-        text = _to_json({**body, "proxy": {**proxy, "omitted": list(omitted)}})
+        text = to_json({**body, "proxy": {**proxy, "omitted": list(omitted)}})
     return text
 
 
@@ -122,8 +122,8 @@ def _build_view_at_event(kind: EventKind, view: dict[str, Any]) -> dict[str, Any
     return {**unfinished, "status": "processing", "error": None, "output": output}
 
 
-def _to_json(body: Mapping[str, Any]) -> str:
-    """Return compact JSON, ASCII-escaped if it holds a lone surrogate.
+def to_json(body: Any) -> str:
+    """Return the body of a webhook as compact JSON, ASCII-escaped if it holds a lone surrogate.
 
     JSON allows lone surrogates, UTF-8 does not.
     """

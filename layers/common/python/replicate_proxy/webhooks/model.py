@@ -102,9 +102,10 @@ class JobChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """One event of one job with its rendered body, so that every attempt sends the same bytes.
+    """One event of one job with its rendered body, so that every attempt sends the same.
 
-    `body` is a Document whose value is the JSON text to send. `expires_at` is in epoch seconds.
+    `body` is a Document whose value is the JSON text to send. URLs of private files, which are those in
+    `private_folder`, are signed for each attempt. `expires_at` is in epoch seconds.
     """
 
     tenant: str
@@ -115,6 +116,7 @@ class StoredEvent:
     created_at: datetime
     body: Document
     expires_at: int
+    private_folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -192,6 +192,7 @@ class Notifier:
             created_at=now,
             body=self._documents.save(job.tenant, job.id, f"event-{event.sequence}", text),
             expires_at=self._settings.calculate_expiry(now),
+            private_folder=job.private_folder or None,
         )
 
     def _load_document(self, document: Document | None) -> object:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError
+from replicate_proxy.outputs.private_urls import refuse_private
 from replicate_proxy.signing import sign_webhook
+from replicate_proxy.webhooks.events import to_json
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, Delivery, FailureReason
 from replicate_proxy.webhooks.signing_secrets import select_live_secrets
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from replicate_proxy.outputs.private_urls import SignUrls
     from replicate_proxy.ports import DocumentStore
     from replicate_proxy.webhooks.ports import DeliveryStore, EndpointStore, SigningSecretStore
 
@@ -39,14 +43,19 @@ class RequestBuilder:
         endpoints: EndpointStore,
         secrets: SigningSecretStore,
         documents: DocumentStore,
+        sign_urls: SignUrls = refuse_private,
     ) -> None:
         self._deliveries = deliveries
         self._endpoints = endpoints
         self._secrets = secrets
         self._documents = documents
+        self._sign_urls = sign_urls
 
     def build(self, delivery: Delivery, now: datetime) -> SignedRequest | FailureReason:
-        """Return the request, or why the delivery can never be sent."""
+        """Return the request, or why the delivery can never be sent.
+
+        Raises UrlSigningError if it has URLs of private files that cannot be signed now.
+        """
         destination = self._find_destination(delivery, now)
         if isinstance(destination, FailureReason):
             return destination
@@ -83,9 +92,14 @@ class RequestBuilder:
         if event is None:
             return None
         try:
-            return str(self._documents.load(event.body)).encode()
+            text = str(self._documents.load(event.body))
         except NotFoundError:
             return None
+        if event.private_folder:
+            body = json.loads(text)
+            signed = self._sign_urls(body, event.private_folder)
+            text = text if signed is body else to_json(signed)
+        return text.encode()
 
 
 def _build_headers(

@@ -74,7 +74,7 @@ def test_tables_and_prefixes_of_the_stack_are_all_searched(stored: StoredTenants
     # The audit trail stays.
     assert tables == {resource.id for resource in load_stack().of_type("DynamoDB::Table")} - {"AuditTable"}
     assert {rule["Prefix"].rstrip("/") for rule in rules if "Prefix" in rule} <= prefixes
-    assert prefixes == {"outputs", "originals", "thumbs", "records", "events", "files", "batches"}
+    assert prefixes == {"outputs", "originals", "thumbs", "private", "records", "events", "files", "batches"}
 
 
 def test_every_table_and_prefix_has_something_of_the_tenants_of_this_test(stored: StoredTenants) -> None:

@@ -117,10 +117,11 @@ class ImagesBody(RequestBody):
 
 
 class PutTenantBody(RequestBody):
-    """PUT /admin/tenants/{name}. Replaces all settings."""
+    """PUT /admin/tenants/{name}. Replaces all settings; a missing `private_outputs` stays as it is."""
 
     display_name: _Label = ""
     images: ImagesBody = ImagesBody()
+    private_outputs: bool | None = None
     token_limits: LimitsBody | None = None
     retention: Annotated[str, StringConstraints(max_length=20)] | None = None
 

@@ -43,6 +43,7 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
             name,
             display_name=body.display_name,
             images=ImageDefaults(body.images.format, body.images.quality),
+            private_outputs=body.private_outputs,
             token_limits=body.token_limits.to_limits() if body.token_limits else None,
             retention=body.retention,
             stage=get_stage(request),

@@ -67,7 +67,7 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
         return page.render(
             "batch.html",
             batch=_build_row(state, page.now),
-            rows=build_job_rows(state.jobs, services.documents, services.images_url, page.now),
+            rows=build_job_rows(state.jobs, services.renderer, services.images_url, page.now),
             missing=len(state.batch.job_ids) - len(state.jobs),
         )
 

@@ -194,7 +194,7 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         disabled=[endpoint for endpoint in read["endpoints"] or () if not endpoint.is_enabled],
         counts=Counter(job.status.value for job in jobs),
         recent=len(jobs),
-        rows=build_job_rows(jobs[:_SHOWN_JOBS], services.documents, services.images_url, page.now),
+        rows=build_job_rows(jobs[:_SHOWN_JOBS], services.renderer, services.images_url, page.now),
     )
 
 

@@ -121,7 +121,7 @@ def _show_list(page: Page, services: ConsoleServices) -> Response:
         found=lambda: services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE),
         names=lambda: list_tenants_to_choose(page, services),
     )
-    rows = build_job_rows(read["found"].jobs, services.documents, services.images_url, page.now)
+    rows = build_job_rows(read["found"].jobs, services.renderer, services.images_url, page.now)
     next_id = read["found"].next_before_id
     return page.render(
         "predictions.html",

@@ -112,6 +112,7 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
                 name,
                 display_name=body.display_name,
                 images=ImageDefaults(body.images.format, body.images.quality),
+                private_outputs=bool(page.form.get("private_outputs")),
                 # The form does not have them.
                 token_limits=stored.token_limits if stored else None,
                 retention=body.retention,
