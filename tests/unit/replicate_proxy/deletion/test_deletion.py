@@ -13,6 +13,7 @@ from replicate_proxy.aws.job_stream import job_change_from_stream_record
 from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.observability import Metric
+from replicate_proxy.outputs.storage import KEY_PREFIXES
 from tests.support.aws import make_client_error
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -271,7 +272,7 @@ def test_expired_job_is_deleted_and_keeps_files_that_outlive_it(
 
     assert stored.list_rows() == set()
     assert stored.jobs.get("acme", job.id) is None
-    assert {key.partition("/")[0] for key in stored.list_objects()} == {"outputs", "thumbs", "originals"}
+    assert {key.partition("/")[0] for key in stored.list_objects()} == set(KEY_PREFIXES)
 
 
 def test_expired_job_with_own_retention_is_deleted_with_its_files(stored: StoredJobs) -> None:
@@ -349,8 +350,8 @@ def test_cost_of_expired_jobs_is_that_of_the_documentation(stored: StoredJobs) -
     stored.run_sweep(counter)
     per_job = [name for name in counter.names if name != "dynamodb.query"]
 
-    assert per_job.count("s3.list_objects_v2") == 5
-    assert per_job.count("s3.delete_objects") == 5
+    assert per_job.count("s3.list_objects_v2") == 6
+    assert per_job.count("s3.delete_objects") == 6
     assert per_job.count("dynamodb.get_item") == 1
     assert per_job.count("dynamodb.put_item") == 1
     assert per_job.count("dynamodb.batch_write_item") == 2
