@@ -276,7 +276,7 @@ SIGNING_SECRET_ARN = _required_text(
 )
 ENABLE_USAGE_PLANS = _boolean(
     "ENABLE_USAGE_PLANS",
-    ("admin", "authorize", "console"),
+    ("admin", "console"),
     "Whether API keys are limited by usage plans",
     default=False,
 )
@@ -295,7 +295,7 @@ ADMIN_FUNCTION = _text(
 BATCH_FUNCTION = _text(
     "BATCH_FUNCTION",
     "",
-    ("console", "ingest", "sweep"),
+    ("admin", "console", "ingest", "sweep"),
     "Name of the function that works on large batches; empty: the sweep alone starts it",
 )
 DEFAULT_RATE_LIMIT = _number(
