@@ -7,6 +7,9 @@ import pytest
 
 from tests.integration.conftest import FOLDER
 from tools.local.stack import Stack
+from tools.local.waiting import wait_for
+
+_SWEEP_SECONDS = 90.0
 
 
 class StackClock:
@@ -24,10 +27,24 @@ class StackClock:
     def advance_to(self, moment: datetime) -> None:
         """Move the clock to the moment if that is in the future, and invoke the sweep in any case.
 
-        What runs at the same time takes the jump for the end of its time.
+        A sweep that runs is awaited: it would take the jump for the end of its time.
         """
-        now = datetime.now(UTC) + timedelta(seconds=self._offset_seconds)
-        self.advance(max(0.0, (moment - now).total_seconds()))
+        seconds = (moment - self._now()).total_seconds()
+        if seconds <= 0:
+            self.sweep()
+            return
+        wait_for(self._is_sweep_free, timeout_seconds=_SWEEP_SECONDS, description="the end of the sweep")
+        self.advance(seconds)
+
+    def _is_sweep_free(self) -> bool:
+        lease = self._stack.get_client("dynamodb").get_item(
+            TableName=self._stack.outputs["ControlTableName"], Key={"pk": {"S": "LEASE#sweep"}}
+        )
+        held_until = lease.get("Item", {}).get("held_until", {"N": "0"})["N"]
+        return int(held_until) <= self._now().timestamp() * 1000
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self._offset_seconds)
 
     def sweep(self) -> None:
         """Invoke the sweep. It does nothing if another one is running, so call this repeatedly."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
 from replicate_proxy.clock import parse_timestamp
 from tests.integration.api_client import ApiClient
@@ -60,17 +59,6 @@ def list_rows(stack: Stack, tenant: str) -> set[tuple[str, str, str]]:
     return rows
 
 
-def upload(api: ApiClient, content: bytes) -> str:
-    response = requests.post(
-        f"{api.url}/v1/files",
-        headers={"authorization": f"Bearer {api.key}"},
-        files={"content": ("lines.jsonl", content, "application/jsonl")},
-        timeout=60,
-    )
-    assert response.status_code == 201, response.text
-    return str(response.json()["id"])
-
-
 def fill(api: ApiClient, operator: ApiClient, tenant: str) -> None:
     """Store something of every kind about the tenant."""
     for path, body in (
@@ -90,7 +78,7 @@ def fill(api: ApiClient, operator: ApiClient, tenant: str) -> None:
     for each in created.json()["predictions"]:
         api.wait_until_finished(each["id"])
     lines = [json.dumps({"custom_id": str(number), **prediction}) for number in range(3)]
-    file_id = upload(api, "\n".join(lines).encode())
+    file_id = api.upload_lines("\n".join(lines).encode())
     large = api.call_until_available("POST", "/v1/batches", {"input_file": file_id})
     assert large.status_code == 201, large.text
     path = f"/v1/batches/{large.json()['id']}"
@@ -177,11 +165,17 @@ def test_erased_tenant_leaves_nothing_and_another_keeps_everything(
     left = {pk.split("#")[0] for _, pk, _ in list_rows(stack, erased)}
     assert left <= {"JOB", "PREDICTION", "COUNTED", "TENANTS", "BULK"}
 
-    # The last pass, a day later, is tested in tests/unit/replicate_proxy/operations/erasure.
-    assert emptied["removed"]["predictions"] == PREDICTIONS
-    assert emptied["removed"]["output_files"] >= 1
-    assert emptied["tombstones_until"]
+    advance_until("completed")
+
+    report = get_erasure()
+    assert report["removed"]["predictions"] == PREDICTIONS
+    assert report["removed"]["output_files"] == emptied["removed"]["output_files"] >= 1
+    wait_for(
+        lambda: list_rows(stack, erased) == set(), timeout_seconds=60, description="the end of the last row"
+    )
+    assert list_objects(stack) & objects_of_erased == set()
     assert objects_of_kept <= list_objects(stack)
     assert rows_of_kept - list_rows(stack, kept) == set()
+    assert operator.call("PUT", path, {"display_name": "a later tenant"}).status_code == 200
     actions = operator.call("GET", f"/admin/audit?target=tenants/{erased}/erasure").json()["results"]
-    assert {action["action"] for action in actions} == {"erasure.start", "erasure.empty"}
+    assert {action["action"] for action in actions} == {"erasure.start", "erasure.empty", "erasure.end"}
