@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from tools.simulator.client import SimulatorClient
 TABLES = ("JobsTableName", "AccessTableName", "DeliveriesTableName", "ControlTableName", "UsageTableName")
 # Stays: sums of usage, and the report.
 KEPT = ("USAGE#", "ERASURES")
-CRASHES = {"admin.erasure_page_counted": 0.2, "admin.erasure_page_removed": 0.2}
+CRASHES = {"admin.erasure_page_removed": 1.0}
 TIMEOUT_SECONDS = 400
 # One with an image, two of a batch, three of a large batch, and one that runs
 PREDICTIONS = 7
@@ -96,6 +97,33 @@ def check_is_filled(stack: Stack, objects: set[str], tenant: str) -> None:
     assert {table for table, _, _ in list_rows(stack, tenant)} == set(TABLES)
 
 
+@dataclass(frozen=True)
+class Erasure:
+    """Follows an erasure and lets the time pass that it waits for. Its worker crashes until `log` exists."""
+
+    operator: ApiClient
+    path: str
+    clock: StackClock
+    log: Path
+
+    def get(self) -> dict[str, Any]:
+        view: dict[str, Any] = self.operator.call_until_available("GET", f"{self.path}/erasure").json()
+        return view
+
+    def advance_until(self, status: str) -> None:
+        def has_status() -> bool:
+            if self.log.exists() and FOLDER.faults_file.exists():
+                FOLDER.faults_file.write_text("{}", encoding="utf-8")
+            view = self.get()
+            if view["status"] == status:
+                return True
+            self.clock.advance_to(parse_timestamp(view["next_step_at"]) + timedelta(seconds=1))
+            time.sleep(5)
+            return False
+
+        wait_for(has_status, timeout_seconds=TIMEOUT_SECONDS, description=f"status {status}")
+
+
 def test_erased_tenant_leaves_nothing_and_another_keeps_everything(
     stack: Stack,
     simulator: SimulatorClient,
@@ -133,41 +161,28 @@ def test_erased_tenant_leaves_nothing_and_another_keeps_everything(
     assert operator.call("PUT", path, {}).status_code == 409
     assert operator.call("POST", "/admin/keys", {"tenant": erased}).status_code == 409
 
-    def get_erasure() -> dict[str, Any]:
-        erasure: dict[str, Any] = operator.call_until_available("GET", f"{path}/erasure").json()
-        return erasure
-
-    def advance_until(status: str) -> None:
-        def has_status() -> bool:
-            erasure = get_erasure()
-            if erasure["status"] == status:
-                return True
-            clock.advance_to(parse_timestamp(erasure["next_step_at"]) + timedelta(seconds=1))
-            time.sleep(5)
-            return False
-
-        wait_for(has_status, timeout_seconds=TIMEOUT_SECONDS, description=f"status {status}")
-
     log = tmp_path / "crashes.log"
+    erasure = Erasure(operator, path, clock, log)
+
     with crashing_worker(log):
         wait_for(
-            lambda: get_erasure()["removed"].get("predictions", 0) >= PREDICTIONS,
+            lambda: erasure.get()["removed"].get("predictions", 0) >= PREDICTIONS,
             timeout_seconds=150,
             description="the end of the predictions",
         )
         # The held prediction was canceled at Replicate, and nothing is left running there.
         stats = simulator.call_control_api("GET", "predictions?status=processing")["results"]
         assert running["id"] not in str(stats)
-        advance_until("emptied")
-    emptied = get_erasure()
+        erasure.advance_until("emptied")
+    emptied = erasure.get()
     assert log.exists(), "the worker did not crash"
     assert list_objects(stack) & objects_of_erased == set()
     left = {pk.split("#")[0] for _, pk, _ in list_rows(stack, erased)}
     assert left <= {"JOB", "PREDICTION", "COUNTED", "TENANTS", "BULK"}
 
-    advance_until("completed")
+    erasure.advance_until("completed")
 
-    report = get_erasure()
+    report = erasure.get()
     assert report["removed"]["predictions"] == PREDICTIONS
     assert report["removed"]["output_files"] == emptied["removed"]["output_files"] >= 1
     wait_for(
