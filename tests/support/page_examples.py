@@ -32,6 +32,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ): "needs a token",
     ("docs/operations.md", "proxyctl jobs cancel <job>"): "needs a prediction for each action",
     ("docs/operations.md", "export PROXY_API_KEYS=rp_…,rp_…"): "loads a deployed stack",
+    ("docs/operations.md", "proxyctl tenants show acme"): "erases the tenant of the other examples",
     (
         "docs/operations.md",
         "proxyctl replays start --from 2026-11-23T08:00:00Z --to 2026-11-23T09:00:00Z   # --rule harvest",
