@@ -36,6 +36,14 @@ class StackClock:
         wait_for(self._is_sweep_free, timeout_seconds=_SWEEP_SECONDS, description="the end of the sweep")
         self.advance(seconds)
 
+    def _restart_functions(self) -> None:
+        """Have the next invocations run in new environments, as after every change of the configuration."""
+        lambdas = self._stack.get_client("lambda")
+        for name in self._stack.function_names.values():
+            variables = lambdas.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            variables["RESTARTED_AT"] = datetime.now(UTC).isoformat()
+            lambdas.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
     def _is_sweep_free(self) -> bool:
         lease = self._stack.get_client("dynamodb").get_item(
             TableName=self._stack.outputs["ControlTableName"], Key={"pk": {"S": "LEASE#sweep"}}
@@ -53,8 +61,9 @@ class StackClock:
         )
 
     def reset(self) -> None:
-        """Restore the machine's time, and delete records and messages with times in the future."""
+        """Restore the machine's time, and delete what has times in the future: records, messages, caches."""
         FOLDER.clock_offset_file.unlink(missing_ok=True)
+        self._restart_functions()
         dynamodb = self._stack.get_client("dynamodb")
         control_table = self._stack.outputs["ControlTableName"]  # circuit breaker and rate limits
         for item in dynamodb.scan(TableName=control_table)["Items"]:

@@ -133,7 +133,7 @@ def test_client_is_told_why_a_waiting_prediction_has_no_stream(
         return created if "stream" in created["urls"] else None
 
     error = wait_for(
-        lambda: read_error_of_stream(client), timeout_seconds=60, description="the error of the stream"
+        lambda: read_error_of_stream(client), timeout_seconds=150, description="the error of the stream"
     )
     assert "waits for Replicate: the rate limit is used up" in error
     created = wait_for(create_with_stream, timeout_seconds=60, description="a prediction with a stream")
