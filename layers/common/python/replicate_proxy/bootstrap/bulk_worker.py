@@ -18,6 +18,6 @@ def build_worker_starter() -> AsyncInvocation:
     return AsyncInvocation(get_client("lambda"), env[ADMIN_FUNCTION], {"task": CONTINUE_BULK_OPERATIONS})
 
 
-def has_bulk_operations() -> bool:
+def has_operations() -> bool:
     """Return whether a bulk operation runs, or may do so, or an erasure is due."""
     return BulkMarks(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]).has_work(clock.now())

@@ -14,7 +14,7 @@ from replicate_proxy.aws.queues import SqsCommandQueue, SqsHarvestQueue
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
 from replicate_proxy.background_worker import start_worker
 from replicate_proxy.bootstrap.batch_starter import build_batch_starter
-from replicate_proxy.bootstrap.bulk_worker import build_worker_starter, has_bulk_operations
+from replicate_proxy.bootstrap.bulk_worker import build_worker_starter, has_operations
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
 from replicate_proxy.bootstrap.control import build_control_table, build_delivery_pause_switch
 from replicate_proxy.bootstrap.deletion import build_deletion_store
@@ -120,7 +120,7 @@ def build_sweep_lease() -> Lease:
 
 def start_workers() -> None:
     """Have bulk operations and large batches go on, each by a function of its own."""
-    start_worker(build_worker_starter(), has_work=has_bulk_operations)
+    start_worker(build_worker_starter(), has_work=has_operations)
     batches = build_large_batch_store()
     start_worker(build_batch_starter(), has_work=lambda: batches.has_due(clock.now()))
 

@@ -104,7 +104,7 @@ class KeyService:
             self._store.create(key)
             # After the key is stored, or a budget that is set meanwhile would not find the key.
             if self._find_budget(key.tenant, key.id):
-                _, key = self._change(key.id, self._mark_budget)
+                _, key = change_key(self._store, key.id, self._mark_budget)
             change.after = describe_key(key)
         logger.info("key created", created_key_id=key.id, for_tenant=key.tenant)
         return key, secret
@@ -114,12 +114,7 @@ class KeyService:
 
     def get(self, key_id: str) -> ApiKey:
         """Raise UnknownNameError for an unknown ID."""
-        key = self._store.get(key_id)
-        if key is None:
-            raise UnknownNameError(
-                "no key has this ID, which is the part between the underscores of rp_<id>_…"
-            )
-        return key
+        return _get_key(self._store, key_id)
 
     def update(self, key_id: str, body: UpdateKeyBody, stage: Stage) -> ApiKey:
         """Change the fields that the body sets. Raises ConflictError if the key keeps changing meanwhile."""
@@ -131,8 +126,8 @@ class KeyService:
             if "limits" in body.model_fields_set:
                 usage = self._assign_usage_key(key.tenant, key.id, body.limits, stage)
             try:
-                key, updated = self._change(
-                    key_id, lambda current: replace(_require_active(current), **changes, **usage)
+                key, updated = change_key(
+                    self._store, key_id, lambda current: replace(_require_active(current), **changes, **usage)
                 )
             except (ApiError, ConflictError):
                 self._usage_plan_keys.remove(usage.get("usage_key_id"))
@@ -160,7 +155,7 @@ class KeyService:
 
         parameters = {"overlap_seconds": int(overlap.total_seconds())}
         with self._audit_change(AuditAction.ROTATE_KEY, self.get(key_id), parameters) as audited:
-            key, rotated = self._change(key_id, rotate)
+            key, rotated = change_key(self._store, key_id, rotate)
             audited.before, audited.after = describe_key(key), describe_key(rotated)
             if not overlap:
                 self._gateway.flush_authorizer_cache(stage)
@@ -176,8 +171,10 @@ class KeyService:
         key = self.get(key_id)
         with self._audit_change(AuditAction.REVOKE_KEY, key) as audited:
             if key.revoked_at is None:
-                before, key = self._change(
-                    key_id, lambda current: replace(current, revoked_at=current.revoked_at or now)
+                before, key = change_key(
+                    self._store,
+                    key_id,
+                    lambda current: replace(current, revoked_at=current.revoked_at or now),
                 )
                 audited.before = describe_key(before)
                 logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
@@ -189,7 +186,7 @@ class KeyService:
     def mark_budgets(self, key_ids: Iterable[str], stage: Stage) -> None:
         """Record in the keys whether they or their tenants have a budget, after one was set or deleted."""
         for key_id in key_ids:
-            self._change(key_id, self._mark_budget)
+            change_key(self._store, key_id, self._mark_budget)
         self._gateway.flush_authorizer_cache(stage)
 
     def _audit_change(
@@ -203,19 +200,6 @@ class KeyService:
     def _mark_budget(self, key: ApiKey) -> ApiKey:
         return replace(key, has_budget=self._find_budget(key.tenant, key.id))
 
-    def _change(self, key_id: str, change: Callable[[ApiKey], ApiKey]) -> tuple[ApiKey, ApiKey]:
-        """Apply a change to the stored key; return the key before and after it.
-
-        The change is applied again if another request has changed the key meanwhile. Raises ConflictError if
-        that happens too often.
-        """
-        for _ in range(_MAX_CHANGE_ATTEMPTS - 1):
-            key = self.get(key_id)
-            with suppress(ConflictError):
-                return key, self._store.save(change(key))
-        key = self.get(key_id)
-        return key, self._store.save(change(key))
-
     def _check_expiry(self, expires_at: datetime | None) -> None:
         if expires_at is not None and expires_at <= self._clock.now():
             raise field_error("expires_at", "must be in the future", error_type="in_the_past")
@@ -228,6 +212,27 @@ class KeyService:
             f"{tenant}-{key_id}", limits.to_limits() if limits else None, stage
         )
         return asdict(usage) | {"limits": usage.limits}
+
+
+def change_key(store: KeyStore, key_id: str, change: Callable[[ApiKey], ApiKey]) -> tuple[ApiKey, ApiKey]:
+    """Apply a change to the stored key; return the key before and after it.
+
+    The change is applied again if another request has changed the key meanwhile. Raises ConflictError if that
+    happens too often, and UnknownNameError for an unknown ID.
+    """
+    for _ in range(_MAX_CHANGE_ATTEMPTS - 1):
+        key = _get_key(store, key_id)
+        with suppress(ConflictError):
+            return key, store.save(change(key))
+    key = _get_key(store, key_id)
+    return key, store.save(change(key))
+
+
+def _get_key(store: KeyStore, key_id: str) -> ApiKey:
+    key = store.get(key_id)
+    if key is None:
+        raise UnknownNameError("no key has this ID, which is the part between the underscores of rp_<id>_…")
+    return key
 
 
 def _require_active(key: ApiKey) -> ApiKey:

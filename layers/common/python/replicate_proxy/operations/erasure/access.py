@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.tenants import Tenant
-from replicate_proxy.errors import ConflictError
+from replicate_proxy.errors import UnknownNameError
 from replicate_proxy.observability import logger
+from replicate_proxy.operations.keys import change_key
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.ports import Gateway, Stage
     from replicate_proxy.operations.usage_plans import UsagePlanKeys
     from replicate_proxy.ports import Clock
-
-_MAX_CONFLICTS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,15 +52,10 @@ class StoredTenantAccess:
     def _revoke(self, key: ApiKey) -> None:
         # First, since a revoked key is not looked at again.
         self.usage_plan_keys.remove(key.usage_key_id)
-        current: ApiKey | None = key
-        for _ in range(_MAX_CONFLICTS):
-            if current is None or current.revoked_at is not None:
-                return
-            try:
-                self.keys.save(replace(current, revoked_at=self.clock.now()))
-            except ConflictError:
-                current = self.keys.get(key.id)
-            else:
-                logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
-                return
-        raise ConflictError("the key keeps changing")
+        with suppress(UnknownNameError):  # removed meanwhile
+            change_key(
+                self.keys,
+                key.id,
+                lambda current: replace(current, revoked_at=current.revoked_at or self.clock.now()),
+            )
+            logger.info("key revoked", revoked_key_id=key.id, for_tenant=key.tenant)
