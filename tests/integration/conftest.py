@@ -55,6 +55,12 @@ def simulator(stack: Stack) -> Iterator[SimulatorClient]:
 
 
 @pytest.fixture
+def operator(stack: Stack) -> ApiClient:
+    """A client with the admin key."""
+    return ApiClient(stack.api_url, stack.admin_key)
+
+
+@pytest.fixture
 def make_key(stack: Stack) -> Callable[..., str]:
     """make_key("tenant") or make_key("operator", admin=True) returns a new API key."""
     issuer = KeyIssuer(stack.endpoint_url, stack.outputs)

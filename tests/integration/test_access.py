@@ -23,11 +23,6 @@ PROBLEM_TYPE = "application/problem+json"
 
 
 @pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
-
-
-@pytest.fixture
 def create_key(operator: ApiClient) -> Callable[..., dict[str, Any]]:
     """create_key("tenant", **fields) creates a key through the admin API."""
 

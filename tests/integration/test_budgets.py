@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import requests
 
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
+from tools.local.faults import inject_faults
 from tools.local.waiting import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from tools.local.stack import Stack
 
 MODEL = "black-forest-labs/flux-1.1-pro"
 PRICE = Decimal("0.04")
@@ -33,24 +30,9 @@ AFFORDABLE = CREATES // 8
 THREADS = 8
 MAX_REPETITIONS = 20
 CRASHES = {"ingest.idempotency_key_claimed": 0.05, "ingest.job_stored": 0.05, "ingest.job_enqueued": 0.05}
+LOST_RESPONSES = {"dynamodb": 0.02}
 UNAVAILABLE = Counter[tuple[int, str]]()
 """Answers that were no decision, which show what a failure was about."""
-
-
-@contextmanager
-def crashes_of_ingest(log: Path) -> Iterator[None]:
-    """Let ingest crash, and lose responses of DynamoDB, during the block; the log has a line for each."""
-    lost = {"aws_response_lost": {"dynamodb": 0.02}}
-    FOLDER.faults_file.write_text(json.dumps({"crash": CRASHES, **lost, "log": str(log)}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        FOLDER.faults_file.unlink()
-
-
-@pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
 
 
 def get_window(operator: ApiClient, tenant: str) -> dict[str, Any]:
@@ -84,7 +66,8 @@ def test_concurrent_creates_with_crashes_use_a_budget_up_and_do_not_overspend_it
     assert response.status_code == 200, response.text
 
     log = tmp_path / "crashes.jsonl"
-    with crashes_of_ingest(log), ThreadPoolExecutor(THREADS) as executor:
+    faults = inject_faults(FOLDER, log, crash=CRASHES, aws_response_lost=LOST_RESPONSES)
+    with faults, ThreadPoolExecutor(THREADS) as executor:
         responses = list(executor.map(lambda _: create(api), range(CREATES)))
     assert '"crash"' in log.read_text("utf-8")
 

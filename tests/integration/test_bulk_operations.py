@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from replicate_proxy.jobs.model import JobStatus
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
+from tools.local.faults import inject_faults
 from tools.local.paths import ROOT
 from tools.local.stored_jobs import store_finished_jobs
 from tools.local.waiting import wait_for
@@ -25,23 +23,9 @@ if TYPE_CHECKING:
 
 JOB_COUNT = 60
 OPERATIONS = "/admin/bulk-operations"
+# The worker ends after each slice, before its progress is saved.
+CRASHES = {"admin.bulk_slice_done": 1.0}
 CONTINUE = (ROOT / "events/admin/continue_bulk_operations.json").read_bytes()
-
-
-@pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
-
-
-@contextmanager
-def crashing_worker(log: Path) -> Iterator[None]:
-    """Let the worker end after each slice, before its progress is saved."""
-    crashes = {"admin.bulk_slice_done": 1.0}
-    FOLDER.faults_file.write_text(json.dumps({"crash": crashes, "log": str(log)}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        FOLDER.faults_file.unlink()
 
 
 @contextmanager
@@ -91,7 +75,7 @@ def test_worker_that_crashes_retries_each_prediction_once(
     failed = store_finished_jobs(stack, tenant, JOB_COUNT, JobStatus.FAILED)
     log = tmp_path / "faults.jsonl"
     with paused(operator, tenant):
-        with crashing_worker(log):
+        with inject_faults(FOLDER, log, crash=CRASHES):
             retry_id = start(operator, "retry", tenant=tenant)
             wait_for(lambda: log.exists() or None, timeout_seconds=90, description="the crash")
         retried = wait_for_end(stack, operator, retry_id)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     import requests
 
-    from tools.local.stack import Stack
     from tools.simulator.client import SimulatorClient
 
 LAB = "local/lab"
@@ -34,11 +33,6 @@ TIMEOUT_SECONDS = 180
 # `make fairness` sets 500, and then the longest delay that is allowed on an idle machine.
 JOBS_BEHIND = int(os.environ.get("FAIRNESS_JOBS", "25"))
 MAX_DELAY_SECONDS = float(os.environ.get("FAIRNESS_SECONDS", "15"))
-
-
-@pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.integration.conftest import FOLDER
 from tests.integration.models import FLUX, SMALL_IMAGE_INPUT
 from tests.integration.stack_clock import StackClock, run_clock
 from tests.integration.test_deletion import list_objects
+from tools.local.faults import inject_faults
 from tools.local.stack import Stack
 from tools.local.waiting import wait_for
 from tools.simulator.client import SimulatorClient
@@ -30,20 +30,6 @@ TIMEOUT_SECONDS = 400
 # One with an image, two of a batch, three of a large batch, and one that runs
 PREDICTIONS = 7
 __all__ = ["run_clock"]
-
-
-@pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
-
-
-@contextmanager
-def crashing_worker(log: Path) -> Iterator[None]:
-    FOLDER.faults_file.write_text(json.dumps({"crash": CRASHES, "log": str(log)}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        FOLDER.faults_file.unlink()
 
 
 def list_rows(stack: Stack, tenant: str) -> set[tuple[str, str, str]]:
@@ -165,7 +151,7 @@ def test_erased_tenant_leaves_nothing_and_another_keeps_everything(
     log = tmp_path / "crashes.log"
     erasure = Erasure(operator, path, clock, log)
 
-    with crashing_worker(log):
+    with inject_faults(FOLDER, log, crash=CRASHES):
         wait_for(
             lambda: erasure.get()["removed"].get("predictions", 0) >= PREDICTIONS,
             timeout_seconds=150,

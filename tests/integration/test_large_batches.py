@@ -3,8 +3,6 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
 from tests.integration.receiver import run_receiver
 from tools.batches.worker import end_lease, start_worker
+from tools.local.faults import inject_faults
 from tools.local.stack import Stack
 from tools.local.waiting import wait_for
 
@@ -27,15 +26,6 @@ CRASHES = {
 }
 TIMEOUT_SECONDS = 240
 RESTART_SECONDS = 5
-
-
-@contextmanager
-def crashing_worker(log: Path) -> Iterator[None]:
-    FOLDER.faults_file.write_text(json.dumps({"crash": CRASHES, "log": str(log)}), encoding="utf-8")
-    try:
-        yield
-    finally:
-        FOLDER.faults_file.unlink()
 
 
 def build_file(marker: str) -> bytes:
@@ -91,7 +81,7 @@ def test_batch_whose_worker_crashes_runs_each_line_once(
 ) -> None:
     marker, log = uuid.uuid4().hex, tmp_path / "crashes.jsonl"
     body: dict[str, Any] = {"input_file": api.upload_lines(build_file(marker))}
-    with run_receiver() as receiver, crashing_worker(log):
+    with run_receiver() as receiver, inject_faults(FOLDER, log, crash=CRASHES):
         body["webhook"] = receiver.url
         created = api.call("POST", "/v1/batches", body)
         assert created.status_code == 201, created.text

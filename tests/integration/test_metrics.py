@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from tests.integration.models import FLUX, SMALL_IMAGE_INPUT
 from tests.integration.receiver import run_receiver
 from tests.support.builders import make_job
 from tests.support.metrics import Sample, parse_samples
+from tools.local.faults import inject_faults
 from tools.local.stack import Stack
 from tools.local.waiting import wait_for
 from tools.simulator.client import SimulatorClient
@@ -271,16 +272,10 @@ def break_authorization(stack: Stack, api: ApiClient) -> None:
         assert unknown.call("GET", "/v1/predictions").status_code == 503
 
 
-@contextmanager
-def authorizer_without_table(stack: Stack) -> Iterator[None]:
+def authorizer_without_table(stack: Stack) -> AbstractContextManager[None]:
     others = [name for short, name in stack.function_names.items() if short != "authorize"]
     log = FOLDER.faults_file.with_suffix(".jsonl")
-    plan = {"aws_rejected": {"dynamodb": 1}, "aws_exempt_functions": others, "log": str(log)}
-    FOLDER.faults_file.write_text(json.dumps(plan), encoding="utf-8")
-    try:
-        yield
-    finally:
-        FOLDER.faults_file.unlink()
+    return inject_faults(FOLDER, log, aws_rejected={"dynamodb": 1}, aws_exempt_functions=others)
 
 
 def break_catalog(api: ApiClient, simulator: SimulatorClient) -> None:

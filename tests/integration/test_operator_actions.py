@@ -6,7 +6,6 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import requests
 
 from tests.integration.api_client import ApiClient
@@ -16,13 +15,7 @@ from tools.local.waiting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tools.local.stack import Stack
     from tools.simulator.client import SimulatorClient
-
-
-@pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
 
 
 def act(operator: ApiClient, tenant: str, job_id: str, action: str) -> requests.Response:

@@ -29,11 +29,6 @@ SETTINGS_CACHE_SECONDS = 61.0
 
 
 @pytest.fixture
-def operator(stack: Stack, make_key: Callable[..., str]) -> ApiClient:
-    return ApiClient(stack.api_url, make_key("operator", admin=True))
-
-
-@pytest.fixture
 def private_api(api: ApiClient, operator: ApiClient) -> ApiClient:
     """A client of a new tenant with private outputs."""
     switch(operator, api, is_private=True)

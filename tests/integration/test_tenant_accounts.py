@@ -25,11 +25,6 @@ _CACHE_SECONDS = 11.0
 _MANY_CREATES = 4
 
 
-@pytest.fixture
-def operator(stack: Stack) -> ApiClient:
-    return ApiClient(stack.api_url, stack.admin_key)
-
-
 class OwnAccount:
     """A tenant, and an account at the local Replicate that an operator gives it."""
 

@@ -13,14 +13,15 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import requests
 
+from replicate_proxy.clock import parse_timestamp
 from tools.batches.memory import MemorySampler, find_memory_sizes
 from tools.batches.worker import end_lease, start_worker
 from tools.bench.load import calculate_quantile
+from tools.local.faults import inject_faults
 from tools.local.lifecycle import temporary_stack
 from tools.local.paths import StackFolder
 from tools.local.screen import Screen
@@ -65,7 +66,8 @@ class SinglePredictions:
                     break
                 time.sleep(0.2)
             sent_at = timeline.get("submitted") or timeline["finished"]
-            self.delays.append(_parse(sent_at) - _parse(timeline["accepted"]))
+            delay = parse_timestamp(sent_at) - parse_timestamp(timeline["accepted"])
+            self.delays.append(delay.total_seconds())
             self.stopped.wait(_SINGLE_INTERVAL_SECONDS)
 
     def describe(self) -> str:
@@ -157,11 +159,8 @@ def _find_problems(stack: Stack, batch: dict[str, Any], lines: int) -> list[str]
 @contextmanager
 def _crashing_worker(folder: StackFolder) -> Iterator[Callable[[], int]]:
     log = folder.path / "batch-crashes.jsonl"
-    folder.faults_file.write_text(json.dumps({"crash": _CRASHES, "log": str(log)}), "utf-8")
-    try:
+    with inject_faults(folder, log, crash=_CRASHES):
         yield lambda: len(log.read_text("utf-8").splitlines()) if log.exists() else 0
-    finally:
-        folder.faults_file.unlink(missing_ok=True)
 
 
 def _raise_rate_limit(stack: Stack) -> None:
@@ -189,10 +188,6 @@ def _call(stack: Stack, method: str, path: str, body: Any = None) -> dict[str, A
     response.raise_for_status()
     parsed: dict[str, Any] = response.json()
     return parsed
-
-
-def _parse(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()
 
 
 if __name__ == "__main__":

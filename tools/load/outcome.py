@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import requests
+
+from replicate_proxy.clock import parse_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +48,9 @@ class Outcome:
         """Count a prediction that has ended, by its JSON."""
         self.statuses[view["status"]] += 1
         timeline = view["proxy"]["timeline"]
-        accepted_at, ended_at = _parse(timeline["accepted"]), _parse(timeline["finished"])
+        accepted_at, ended_at = (
+            parse_timestamp(timeline[step]).timestamp() for step in ("accepted", "finished")
+        )
         self.first_accepted_at = min(accepted_at, self.first_accepted_at or accepted_at)
         self.last_ended_at = max(ended_at, self.last_ended_at or ended_at)
 
@@ -96,7 +99,3 @@ def _has_ended(session: requests.Session, url: str, accepted: Accepted, outcome:
         return False
     outcome.add(view)
     return True
-
-
-def _parse(timestamp: str) -> float:
-    return datetime.fromisoformat(timestamp).timestamp()

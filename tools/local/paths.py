@@ -61,7 +61,7 @@ class StackFolder:
 
     @property
     def faults_file(self) -> Path:
-        """The faults to inject into the functions of this stack; only `make chaos` writes it."""
+        """The faults to inject into the functions of this stack: see `faults`, and `make chaos`."""
         return self.path / "faults.json"
 
     @property
