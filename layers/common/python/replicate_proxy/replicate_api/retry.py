@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 
 import backoff
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _NEVER_RETRIED = (BreakerOpenError, TokenRejectedError)
 """Temporary failures that last longer than an invocation can wait."""
+
+# Not the module's own source, which would be the same in all environments that SnapStart makes of one.
+_RANDOM = SystemRandom()
 
 _shared_deadline: ContextVar[Deadline | None] = ContextVar("retry_deadline", default=None)
 
@@ -76,7 +80,7 @@ class Retry:
         ceilings.send(None)
         error = yield 0.0
         while True:
-            delay_seconds = max(backoff.full_jitter(next(ceilings)), error.retry_after or 0.0)
+            delay_seconds = max(_RANDOM.uniform(0, next(ceilings)), error.retry_after or 0.0)
             if delay_seconds >= deadline.remaining_seconds:
                 return
             logger.info(
