@@ -11,6 +11,7 @@ from tools.local.paths import ROOT
 
 # `make bench imports` measures the time of the imports.
 _NEVER = (
+    "asyncio",
     "aws_lambda_powertools.event_handler",
     "aws_lambda_powertools.utilities.batch",
     "aws_lambda_powertools.utilities.data_classes",
@@ -19,22 +20,20 @@ _NEVER = (
     "jsonschema_rs",
     "PIL",
 )
-# Loaded by backoff, and so by functions that call Replicate.
-_ASYNCIO = ("asyncio",)
 _BATCHES = (
     "replicate_proxy.api.batches",
     "replicate_proxy.batches.model",
     "replicate_proxy.services.large_batches",
 )
 _NOT_LOADED = {
-    "ingest": (*_NEVER, *_ASYNCIO, *_BATCHES, "requests", "replicate_proxy.jobs.updater"),
+    "ingest": (*_NEVER, *_BATCHES, "requests", "replicate_proxy.jobs.updater"),
     "dispatch": (*_NEVER, "pydantic"),
-    "query": (*_NEVER, *_ASYNCIO, *_BATCHES, "requests", "pydantic", "replicate_proxy.usage.report"),
-    "webhook": (*_NEVER, *_ASYNCIO, "requests", "pydantic"),
-    "authorize": (*_NEVER, *_ASYNCIO, "requests", "pydantic", "jwt", "replicate_proxy.jobs.model"),
-    "track": (*_NEVER, *_ASYNCIO, "requests", "pydantic"),
+    "query": (*_NEVER, *_BATCHES, "requests", "pydantic", "replicate_proxy.usage.report"),
+    "webhook": (*_NEVER, "requests", "pydantic"),
+    "authorize": (*_NEVER, "requests", "pydantic", "jwt", "replicate_proxy.jobs.model"),
+    "track": (*_NEVER, "requests", "pydantic"),
     "deliver": (*_NEVER, "pydantic"),
-    "notify": (*_NEVER, *_ASYNCIO, "requests", "pydantic"),
+    "notify": (*_NEVER, "requests", "pydantic"),
 }
 
 

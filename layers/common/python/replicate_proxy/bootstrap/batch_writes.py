@@ -12,7 +12,7 @@ from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.bootstrap.batch_results import build_batch_counts
 from replicate_proxy.bootstrap.batch_starter import build_batch_starter
 from replicate_proxy.bootstrap.cancel import build_canceler
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.ingest import (
     build_budget_gate,

@@ -15,7 +15,7 @@ from replicate_proxy.bootstrap.audit import build_audit_log
 from replicate_proxy.bootstrap.batch_results import build_batch_counts, build_batch_results
 from replicate_proxy.bootstrap.batch_writes import build_large_batch_service
 from replicate_proxy.bootstrap.cancel import build_canceler
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.endpoints import build_endpoint_service

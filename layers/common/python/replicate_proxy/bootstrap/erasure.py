@@ -20,7 +20,7 @@ from replicate_proxy.bootstrap.admin import build_account_service, build_tenant_
 from replicate_proxy.bootstrap.audit import build_audit_log
 from replicate_proxy.bootstrap.batch_writes import build_large_batch_service
 from replicate_proxy.bootstrap.concurrency import build_slot_store
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.deletion import build_deleter
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store

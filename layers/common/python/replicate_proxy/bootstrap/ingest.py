@@ -19,12 +19,12 @@ from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
 from replicate_proxy.bootstrap.control import (
     build_account_directory,
-    build_control_table,
     build_known_models,
     build_known_schemas,
     build_model_entries,
     build_pause_switch,
 )
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store

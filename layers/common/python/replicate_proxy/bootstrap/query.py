@@ -11,7 +11,7 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.progress_claims import ControlTableProgressClaims
 from replicate_proxy.aws.queues import SqsCommandQueue
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
 from replicate_proxy.bootstrap.rendering import build_renderer

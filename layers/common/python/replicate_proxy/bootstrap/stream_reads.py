@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.api.streams import add_stream_routes
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
