@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from tools.bench import console, costs, deliveries, growth, images, imports, pipeline, streams
+from tools.bench import console, costs, deliveries, growth, images, imports, pipeline, streams, warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 BENCHMARKS: Mapping[str, Callable[[], int]] = {
     "imports": imports.main,
+    "warm": warm.main,
     "pipeline": pipeline.main,
     "streams": streams.main,
     "deliveries": deliveries.main,
