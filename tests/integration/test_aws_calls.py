@@ -45,7 +45,7 @@ USUAL_CALLS = {
         *("dynamodb:PutItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:Query"),
     ],
     "usage/job_succeeded": ["dynamodb:TransactWriteItems"],
-    "files/create": ["s3:PutObject", "dynamodb:PutItem", "dynamodb:DeleteItem"],
+    "files/create": ["s3:PutObject", "dynamodb:PutItem"],
     "endpoints/create": ["dynamodb:Query", "dynamodb:PutItem"],
 }
 
