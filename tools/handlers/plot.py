@@ -36,15 +36,14 @@ def main() -> int:
         axis.axis("off")
     for axis, (function, by_size) in zip(axes.flat, sorted(values.items()), strict=False):
         sizes = sorted(by_size)
-        axis.plot(sizes, [by_size[size]["warm"] for size in sizes], "o-", color="tab:blue", label="warm, ms")
+        axis.plot(sizes, [by_size[size]["warm"] for size in sizes], "o-", color="tab:blue")
         axis.set_yscale("log")
         axis.set_title(f"{function}: {best[function]} MB")
         axis.axvline(best[function], color="gray", linestyle=":")
         price_axis = axis.twinx()
         prices = [by_size[size]["price"] for size in sizes]
-        price_axis.plot(sizes, prices, "s--", color="tab:red", label="$ per million")
+        price_axis.plot(sizes, prices, "s--", color="tab:red")
         price_axis.set_ylim(bottom=0)
-    axes.flat[0].legend(loc="upper right")
     figure.supxlabel("memory, MB; blue: warm time, ms; red: price of a million invocations, $")
     figure.tight_layout()
     figure.savefig(TARGET, metadata={"Date": None})

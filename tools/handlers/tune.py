@@ -31,8 +31,9 @@ DOLLARS_PER_GB_SECOND = 13.3334e-6
 DOLLARS_PER_REQUEST = 0.20e-6
 # Nobody waits for these: the cheapest size is the best.
 _BACKGROUND = frozenset({"batch", "sweep", "usage"})
-# What samples do not show: large images need 400 MB and the time of a processor (docs/images.md).
-_MIN_MB = {"harvest": 1769}
+# What samples do not show: large images need 400 MB and the time of a processor (docs/images.md), and large
+# batches and deletions go as fast as the processor lets them (docs/costs.md, Deletion).
+_MIN_MB = {"harvest": 1769, "batch": 512, "sweep": 512}
 # Of the memory, the part that a function may have used in the end, beside the runtime.
 _MAX_USED_SHARE = 0.7
 

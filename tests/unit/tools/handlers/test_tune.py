@@ -32,8 +32,8 @@ def test_price_has_the_requests_and_the_share_of_cold_starts() -> None:
 
 
 def test_background_function_gets_the_cheapest_size_that_holds_it() -> None:
-    assert choose_best("sweep", SIZES).size_mb == 128
-    assert choose_best("sweep", [*SIZES[1:], build_measurement(128, 0.1, used_mb=100)]).size_mb == 256
+    assert choose_best("usage", SIZES).size_mb == 128
+    assert choose_best("usage", [*SIZES[1:], build_measurement(128, 0.1, used_mb=100)]).size_mb == 256
 
 
 def test_function_of_callers_gets_the_size_with_the_best_balance() -> None:
@@ -42,6 +42,7 @@ def test_function_of_callers_gets_the_size_with_the_best_balance() -> None:
 
 def test_function_gets_no_less_than_what_samples_do_not_show() -> None:
     assert choose_best("harvest", SIZES).size_mb == 1769
+    assert choose_best("sweep", SIZES).size_mb == 512
 
 
 @pytest.mark.parametrize("version", [1, 2])
