@@ -105,7 +105,7 @@ def _count_batch_units(request: Mapping[str, Any], response: Mapping[str, Any]) 
 
 @contextmanager
 def run_counting_proxy(stack: Stack) -> Iterator[tuple[str, RequestCounts]]:
-    """Run a loopback server that forwards all requests to the stack's AWS. Yield its origin and its counts."""
+    """Run a loopback server that forwards all requests to the stack's AWS. Yield origin and counts."""
     target_url = stack.endpoint_url
     tables = read_tables(stack.get_client("dynamodb"))
     counts, session = RequestCounts(WriteMeter(tables)), requests.Session()
