@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 JOBS = 20
 POLLS_PER_JOB = 3
 MAX_DOLLARS_PER_1000_JOBS = 0.08
-_WEBHOOKS_PER_JOB = 2  # Replicate's start and completed
+# The sweep costs the same whatever the load. API Gateway keeps the authorizer's answer for a minute, and the
+# local one calls it for each request.
+_UNCOUNTED_FUNCTIONS = frozenset({"sweep", "authorize"})
 _SERVICES = ("DYNAMODB", "S3", "SQS", "EVENTBRIDGE", "SSM", "SECRETS_MANAGER")
 _LOG_EVENT_OVERHEAD_BYTES = 26  # charged for each log event (CloudWatch Logs, PutLogEvents)
 _TRACED_SHARE = 0.05
@@ -87,7 +89,7 @@ def main() -> int:
         run_counting_proxy(generator.stack) as (proxy_url, counts),
     ):
         stack = generator.stack
-        route_through_proxy(stack, proxy_url, functions=stack.function_names)
+        route_through_proxy(stack, proxy_url, functions=stack.function_names.keys() - _UNCOUNTED_FUNCTIONS)
         jobs = DynamoJobStore(stack.get_client("dynamodb"), stack.outputs["JobsTableName"])
         generator.warm_up()
         _wait_for_quiet(counts)
@@ -152,11 +154,11 @@ def _wait_for_quiet(counts: RequestCounts) -> None:
 
 
 def read_function_usage(stack: Stack, started_at_ms: int) -> Mapping[str, FunctionUsage]:
-    """Return the usage by function, without the sweep, which costs the same whatever the load."""
+    """Return the usage of each function that runs for single jobs."""
     paginator = stack.get_client("logs").get_paginator("filter_log_events")
     usage: dict[str, FunctionUsage] = {}
     for short_name, name in sorted(stack.function_names.items()):
-        if short_name == "sweep":
+        if short_name in _UNCOUNTED_FUNCTIONS:
             continue
         for page in paginator.paginate(logGroupName=f"/aws/lambda/{name}", startTime=started_at_ms):
             for event in page["events"]:
@@ -169,7 +171,7 @@ def _calculate_usage(counts: RequestCounts, functions: Mapping[str, FunctionUsag
     requests = counts.requests
     messages = requests["sqs SendMessage"] + counts.events["replicate-proxy.upstream"]
     return {
-        "api": JOBS * (1 + POLLS_PER_JOB + _WEBHOOKS_PER_JOB),
+        "api": JOBS * (1 + POLLS_PER_JOB) + functions["webhook"].invocations,
         "lambda": sum(function.invocations for function in functions.values()),
         "gb_second": sum(function.gb_seconds for function in functions.values()),
         "dynamodb_write": counts.write_units,

@@ -34,6 +34,7 @@ _MAX_STATUSES = 50_000
 # BatchGetItem reads at most 100 items.
 _BATCH_SIZE = 100
 _INDEX_READ_SIZE = 1000
+_READ_GROWTH = 4
 # An entry has at most 280 bytes, and a response of DynamoDB 1 MB.
 _LIST_READ_SIZE = 3000
 _COUNTED_DAYS = 2
@@ -98,7 +99,7 @@ class JobSearch:
         list_entries = self._choose_list(job_filter)
         position = min(filter(None, (before_id, job_filter.before_id)), default=None)
         found: list[Job] = []
-        size, next_size = _choose_read_sizes(job_filter, limit)
+        size, max_size = _choose_read_sizes(job_filter, limit)
         read_count = 0
         for _ in range(_MAX_READS):
             entries = list_entries(position, size)
@@ -116,7 +117,7 @@ class JobSearch:
                     return JobSearchPage(tuple(found), some[-1].id)
             if len(entries) < size:
                 return JobSearchPage(tuple(found), None)
-            position, size = entries[-1].id, next_size
+            position, size = entries[-1].id, min(size * _READ_GROWTH, max_size)
         return JobSearchPage(tuple(found), position)
 
     def list_matches(self, job_filter: JobFilter, *, limit: int) -> JobMatches:
@@ -255,14 +256,15 @@ def _is_unfinished(job_filter: JobFilter) -> bool:
 
 
 def _choose_read_sizes(job_filter: JobFilter, limit: int) -> tuple[int, int]:
-    """Return how many entries to read at first, and with each further read.
+    """Return how many entries to read at first, and at most with each further read.
 
-    It is more later: nearly all jobs match many filters, but if not, a page would need many reads.
+    Nearly all jobs match many filters, so that little more than a page is read at first. The reads grow where
+    the entries themselves say which do not match.
     """
     if not (_restricts_status(job_filter) or job_filter.end_reason or job_filter.reads_content):
         return limit, limit
     is_selective = job_filter.tenant or job_filter.end_reason
-    return limit, _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
+    return limit + limit // 4, _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
 
 
 def _iterate(list_entries: _ListEntries, position: str | None) -> Iterator[JobEntry]:
