@@ -35,7 +35,6 @@ def handle_record(record: SQSRecord) -> None:
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-    logger.info("batch received", messages=len(event["Records"]))
     with retry_budget(context.get_remaining_time_in_millis() / 1000 - _RESERVED_SECONDS):
         return process_partial_response(
             event=event, record_handler=handle_record, processor=processor, context=context

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import batched, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
     from replicate_proxy.usage.report import UsageReader
 
+_OVERDUE_AFTER = timedelta(minutes=3)
 # A page reads at most so many parts of an index, and goes on by cursor.
 _MAX_READS = 10
 _MAX_READ_JOBS = 1000
@@ -61,11 +63,12 @@ class JobMatches:
 
 
 @dataclass(frozen=True, slots=True)
-class UnfinishedCounts:
-    """How many jobs are unfinished, by status; more if it is incomplete."""
+class UnfinishedSummary:
+    """How many jobs are unfinished, by status; more if it is incomplete. `overdue`: the longest overdue."""
 
     by_status: Mapping[JobStatus, int]
     is_complete: bool
+    overdue: tuple[JobEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,7 @@ class JobSearch:
 
     def count(self) -> JobCounts:
         """Count the unfinished jobs exactly, and by usage those that have ended since yesterday."""
-        unfinished = self.count_unfinished()
+        unfinished = self.summarize_unfinished()
         today = self._clock.now().date()
         since = today - timedelta(days=_COUNTED_DAYS - 1)
         usage = self._usage.report(None, since, today, ()).total
@@ -185,12 +188,17 @@ class JobSearch:
             since,
         )
 
-    def count_unfinished(self) -> UnfinishedCounts:
-        """Count the unfinished jobs exactly."""
+    def summarize_unfinished(self, *, max_overdue: int = 0) -> UnfinishedSummary:
+        """Count the unfinished jobs exactly, and list those whose check is late by three minutes."""
         unfinished = self._index.list_unfinished()
         counts = Counter(entry.status for entry in unfinished.entries)
         by_status = {status: counts[status] for status in JobStatus if status in ACTIVE_STATUSES}
-        return UnfinishedCounts(by_status, unfinished.is_complete)
+        latest = self._clock.now() - _OVERDUE_AFTER
+        checks = [(entry.next_check_at, entry) for entry in unfinished.entries if entry.next_check_at]
+        overdue = sorted((check for check in checks if check[0] < latest), key=itemgetter(0))
+        return UnfinishedSummary(
+            by_status, unfinished.is_complete, tuple(entry for _, entry in overdue[:max_overdue])
+        )
 
     def _choose_list(self, job_filter: JobFilter) -> _ListEntries:
         statuses, min_id = job_filter.statuses, job_filter.min_id
@@ -249,13 +257,12 @@ def _is_unfinished(job_filter: JobFilter) -> bool:
 def _choose_read_sizes(job_filter: JobFilter, limit: int) -> tuple[int, int]:
     """Return how many entries to read at first, and with each further read.
 
-    It is more later where the entries themselves say which do not match.
+    It is more later: nearly all jobs match many filters, but if not, a page would need many reads.
     """
     if not (_restricts_status(job_filter) or job_filter.end_reason or job_filter.reads_content):
         return limit, limit
-    first = max(limit, _BATCH_SIZE)
     is_selective = job_filter.tenant or job_filter.end_reason
-    return first, _INDEX_READ_SIZE if is_selective else first
+    return limit, _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
 
 
 def _iterate(list_entries: _ListEntries, position: str | None) -> Iterator[JobEntry]:
