@@ -205,7 +205,7 @@ endif
 	@touch $@
 
 lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1]
-	@for name in uv dev sam ministack security bench load clients replicate-beta; do \
+	@for name in uv dev sam ministack security bench peers load clients replicate-beta; do \
 		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt

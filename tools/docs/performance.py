@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from tools.bench.stored_run import StoredRun
 from tools.docs.measured import NOT_MEASURED, format_date, format_range, format_target, format_value
+from tools.docs.peers import render_peers
 from tools.docs.plot_data import GROWTH_PLOT, LATENCY_PLOT, find_plots
 from tools.docs.sections import MAX_COLUMNS, render_table, replace_sections
 from tools.docs.waterfall import render_waterfall
@@ -135,6 +136,7 @@ def render_targets(run: StoredRun) -> str:
             rows.append(_render_row(row.text, results, row.pattern))
         table = _render(rows) if any(row[1] != NOT_MEASURED for row in rows) else ""
         sections.append(f"### {group.title}\n\n{_describe_parts(run, group.parts)}\n\n{table}")
+    shown.update(result.name for result in _find_results(run, "peers.*"))  # They have tables of their own.
     others = [result for result in run.list_results() if result.target and result.name not in shown]
     if others:
         rows = [_render_row(f"`{result.name}`", [result], result.name) for result in others]
@@ -168,6 +170,7 @@ def render_page(run: StoredRun, page: str) -> str:
         "latency": _show_picture("Share of jobs by latency", LATENCY_PLOT, plots),
         "growth": _show_picture("AWS requests and units by stored predictions", GROWTH_PLOT, plots),
         "waterfall": _show_picture("Where the time of one job went", WATERFALL, pictures),
+        "peers": render_peers(run),
         "runs": render_runs(run),
     }
     return replace_sections(page, sections)

@@ -8,6 +8,7 @@ import pytest
 
 from tools.bench.stored_run import Part, Result, StoredRun
 from tools.docs.measured import format_range, format_target, format_value
+from tools.docs.peers import render_peers
 from tools.docs.performance import render_runs, render_targets
 from tools.docs.plot_data import describe_data, find_growth, find_latencies
 from tools.docs.sections import replace_sections
@@ -130,6 +131,21 @@ def test_section_is_replaced_and_prose_is_kept() -> None:
 def test_section_without_comments_is_refused() -> None:
     with pytest.raises(ValueError, match="no section a: add"):
         replace_sections("<!-- a: generated -->\n", {"a": "new"})
+
+
+def test_peers_have_a_column_each() -> None:
+    results = (
+        Result("peers.direct.calm.p50", 354, "ms"),
+        Result("peers.litellm.calm.p50", None, "ms"),
+        Result("peers.ours.faults.paid_twice", 0, "duplicates", "= 0", True),
+    )
+    run = build_run("peers", *results)
+
+    page = render_peers(run)
+
+    assert find_row(page, "latency, median") == ["0.35 s", "–", "not in the stored run"]
+    assert find_row(page, "paid for more than once") == ["not in the stored run"] * 2 + ["0"]
+    assert "peers." not in render_targets(run), "they are in tables of their own"
 
 
 def test_plots_show_sorted_samples_and_growth_by_operation() -> None:
