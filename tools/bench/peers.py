@@ -11,6 +11,7 @@ LiteLLM runs in an environment of its own, `.venvs/peers` (requirements/peers.tx
 from __future__ import annotations
 
 import json
+import secrets
 import subprocess
 import sys
 import time
@@ -105,8 +106,8 @@ def main() -> int:
         simulator = SimulatorClient(url=stack.simulator_url)
         with run_with_client(simulator.url, simulator.token) as run:
             measure_way("direct", run, simulator)
-        with run_litellm(simulator, folder) as litellm_url:
-            measure_way("litellm", run_with_litellm(litellm_url), simulator)
+        with run_litellm(simulator, folder) as run:
+            measure_way("litellm", run, simulator)
         with run_with_client(stack.api_url, stack.api_key) as run:
             measure_way("ours", run, simulator)
     return 0
@@ -187,12 +188,15 @@ def run_with_client(base_url: str, token: str) -> Iterator[RunPrediction]:
         yield run
 
 
-def run_with_litellm(url: str) -> RunPrediction:
+def run_with_litellm(url: str, key: str) -> RunPrediction:
     """Return how a chat completion of LiteLLM's proxy runs a prediction."""
 
     def run(prompt: str) -> str:
         body = {"model": MODEL, "messages": [{"role": "user", "content": prompt}], **_INPUT}
-        response = requests.post(f"{url}/chat/completions", json=body, timeout=_TIMEOUT_SECONDS)
+        headers = {"Authorization": f"Bearer {key}"}
+        response = requests.post(
+            f"{url}/chat/completions", json=body, headers=headers, timeout=_TIMEOUT_SECONDS
+        )
         response.raise_for_status()
         return str(response.json()["choices"][0]["message"]["content"])
 
@@ -200,25 +204,24 @@ def run_with_litellm(url: str) -> RunPrediction:
 
 
 @contextmanager
-def run_litellm(simulator: SimulatorClient, folder: StackFolder) -> Iterator[str]:
-    """Run LiteLLM's proxy on a free port for the duration of the block, and yield its URL.
+def run_litellm(simulator: SimulatorClient, folder: StackFolder) -> Iterator[RunPrediction]:
+    """Run LiteLLM's proxy on a free port for the duration of the block, and yield how it runs a prediction.
 
     It belongs to the stack of the folder, and is stopped with it at the latest.
     """
-    port = choose_port()
+    port, key = choose_port(), f"sk-{secrets.token_hex(32)}"
     url = f"http://{LOOPBACK}:{port}"
     config = folder.path / "litellm.yaml"
     config.write_text(json.dumps(build_litellm_config(simulator)), "utf-8")
     command = [ROOT / ".venvs/peers/bin/python", Path(__file__).with_name("peers_litellm.py")]
     # LiteLLM would load a list of prices and a tokenizer from the internet.
     offline = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "HF_HUB_OFFLINE": "1"}
+    environment = clean_environment() | offline | {"LITELLM_MASTER_KEY": key}
     daemon = Daemon(folder, "litellm")
-    daemon.start(
-        [*command, "--config", config, "--host", LOOPBACK, "--port", str(port)], clean_environment() | offline
-    )
+    daemon.start([*command, "--config", config, "--host", LOOPBACK, "--port", str(port)], environment)
     try:
         _wait_for_litellm(url, daemon)
-        yield url
+        yield run_with_litellm(url, key)
     finally:
         daemon.stop()
 

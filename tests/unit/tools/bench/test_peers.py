@@ -20,17 +20,18 @@ from tools.simulator.client import SimulatorClient, run_simulator
 
 # What the launcher of LiteLLM starts with: a server with a child, on the port of the command line.
 FAKE_SERVER = """
-import json, subprocess, sys
+import json, os, subprocess, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 options = dict(zip(sys.argv[2::2], sys.argv[3::2]))
 (deployment,) = json.load(open(options["--config"]))["model_list"]
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer({"child": child.pid})
+        self.answer({})
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        text = f"{deployment['litellm_params']['model']}: {asked['messages'][0]['content']}"
+        assert self.headers["Authorization"] == f"Bearer {os.environ['LITELLM_MASTER_KEY']}"
+        text = f"{child.pid} {deployment['litellm_params']['model']} {asked['messages'][0]['content']}"
         self.answer({"choices": [{"message": {"content": text}}]})
     def answer(self, body):
         self.send_response(200)
@@ -145,14 +146,14 @@ def test_server_of_litellm_gets_the_local_replicate_and_is_stopped_with_its_chil
 ) -> None:
     replace_interpreter(python, FAKE_SERVER)
 
-    with peers.run_litellm(simulator, folder) as url:
-        child = psutil.Process(requests.get(url, timeout=5).json()["child"])
-        text = peers.run_with_litellm(url)("a poem")
+    with peers.run_litellm(simulator, folder) as run:
+        pid, model, prompt = run("poem").split()
+        child = psutil.Process(int(pid))
 
-    assert text == f"replicate/{peers.MODEL}: a poem"
+    assert (model, prompt) == (f"replicate/{peers.MODEL}", "poem")
     assert not child.is_running()
     with pytest.raises(requests.ConnectionError):
-        requests.get(url, timeout=5)
+        run("poem")
 
 
 def test_server_of_litellm_that_ends_is_an_error_with_its_log(
