@@ -42,8 +42,12 @@ if TYPE_CHECKING:
 
 MODEL = "meta/meta-llama-3-8b-instruct"
 REQUESTS = 100
-REQUESTS_PER_SECOND = 2.0
+REQUESTS_PER_SECOND = 1.0
+# The emulated Lambda starts a process for each request that waits: two cores cannot start fifty at once.
+MAX_CONCURRENT_REQUESTS = 24
 BURST_THREADS = 8
+# Requests that wait for minutes, and so poll, must not be the load that is measured.
+POLL_SECONDS = 2.0
 WARM_UP_REQUESTS = (1, 4, 8)
 RUN_SECONDS = 0.3
 LONG_REQUESTS = 5
@@ -65,7 +69,7 @@ type RunPrediction = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one request came to: seconds until its text or its error, and the class of the error."""
+    """What one request came to: seconds until its text or its error, and the name of the error."""
 
     prompt: str
     seconds: float
@@ -104,12 +108,12 @@ def main() -> int:
     folder = StackFolder("bench")
     with temporary_stack(folder, Screen(), {}) as stack:
         simulator = SimulatorClient(url=stack.simulator_url)
+        with run_with_client(stack.api_url, stack.api_key) as run:
+            measure_way("ours", run, simulator)
         with run_with_client(simulator.url, simulator.token) as run:
             measure_way("direct", run, simulator)
         with run_litellm(simulator, folder) as run:
             measure_way("litellm", run, simulator)
-        with run_with_client(stack.api_url, stack.api_key) as run:
-            measure_way("ours", run, simulator)
     return 0
 
 
@@ -120,7 +124,7 @@ def measure_way(name: str, run: RunPrediction, simulator: SimulatorClient) -> No
         send_requests(run, [f"warm-up-{number}-{index};" for index in range(count)], threads=count)
     for condition, faults in (("calm", ()), ("faults", FAULTS)):
         _prepare(simulator, faults)
-        outcome = measure(run, simulator, REQUESTS, rate=REQUESTS_PER_SECOND, threads=REQUESTS)
+        outcome = measure(run, simulator, REQUESTS, rate=REQUESTS_PER_SECOND, threads=MAX_CONCURRENT_REQUESTS)
         _record(f"peers.{name}.{condition}", outcome, is_ours=name == "ours")
         _record_latency(f"peers.{name}.{condition}", outcome)
     _prepare(simulator, (), run_seconds=LONG_RUN_SECONDS)
@@ -145,24 +149,32 @@ def measure(
 def send_requests(
     run: RunPrediction, prompts: Sequence[str], *, rate: float | None = None, threads: int
 ) -> list[Request]:
-    """Send a request for each prompt. With a rate, no request waits for another one."""
+    """Send a request for each prompt, as fast as the threads can or at a rate.
+
+    With a rate, the time in which a request waits for a thread counts as its own.
+    """
     started_at = time.monotonic()
 
-    def send(index: int) -> Request:
-        sent_at = time.monotonic()
+    def send(prompt: str, sent_at: float) -> Request:
         try:
-            text = run(prompts[index])
+            text = run(prompt)
         except Exception as error:  # noqa: BLE001 - each client has exceptions of its own; all are failures
-            return Request(prompts[index], time.monotonic() - sent_at, type(error).__name__)
-        return Request(prompts[index], time.monotonic() - sent_at, None if text.strip() else "empty")
+            return Request(prompt, time.monotonic() - sent_at, _name_error(error))
+        return Request(prompt, time.monotonic() - sent_at, None if text.strip() else "empty")
 
     with ThreadPoolExecutor(threads) as pool:
         futures = []
-        for index in range(len(prompts)):
+        for index, prompt in enumerate(prompts):
             if rate is not None:
                 time.sleep(max(0.0, started_at + index / rate - time.monotonic()))
-            futures.append(pool.submit(send, index))
+            futures.append(pool.submit(send, prompt, time.monotonic()))
         return [future.result() for future in futures]
+
+
+def _name_error(error: Exception) -> str:
+    """Return the class of an error, and the status of the response if it has one."""
+    status = getattr(error, "status", None) or getattr(getattr(error, "response", None), "status_code", "")
+    return f"{type(error).__name__} {status}".strip()
 
 
 def count_predictions(simulator: SimulatorClient, prompts: Sequence[str]) -> dict[str, int]:
@@ -176,6 +188,7 @@ def count_predictions(simulator: SimulatorClient, prompts: Sequence[str]) -> dic
 def run_with_client(base_url: str, token: str) -> Iterator[RunPrediction]:
     """Yield how Replicate's official Python client runs a prediction: create, wait, poll."""
     client = Client(base_url=base_url, api_token=token)
+    client.poll_interval = POLL_SECONDS
 
     def run(prompt: str) -> str:
         prediction = client.models.predictions.create(MODEL, {"prompt": prompt, **_INPUT}, wait=True)
