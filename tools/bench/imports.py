@@ -27,14 +27,15 @@ clients = [boto3.client(name) for name in ("dynamodb", "s3", "sqs", "events", "s
 class Model(pydantic.BaseModel):
     name: str
 """
-# The share of the all-in handler that each function may take (docs/architecture.md, Performance).
-TARGET_SHARES = {"ingest": 0.7, "dispatch": 0.7, "query": 0.5, "webhook": 0.5}
+# The share of the all-in handler that each function may take (docs/performance.md).
+TARGET_SHARES = {"ingest": 0.6, "dispatch": 0.6, "query": 0.45, "webhook": 0.45, "authorize": 0.45}
 # The clients that a handler creates before it can handle its first event.
 CLIENTS = {
     "ingest": ("dynamodb", "sqs"),
     "dispatch": ("dynamodb", "sqs", "ssm", "secretsmanager"),
     "query": ("dynamodb",),
     "webhook": ("events", "ssm", "secretsmanager"),
+    "authorize": ("dynamodb", "secretsmanager"),
 }
 
 

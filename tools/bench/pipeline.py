@@ -9,18 +9,21 @@ import sys
 import time
 
 from tools.bench.load import LoadGenerator, calculate_quantile, run_warm_stack
-from tools.bench.results import record_result
+from tools.bench.results import record_result, record_samples
+from tools.bench.waterfall import record_waterfall
 
 SINGLE_JOBS = 30
 BURST_JOBS = 300
-MAX_SUBMISSION_MS = 150
-MAX_COMPLETION_SECONDS = 1
+MAX_SUBMISSION_P50_MS = 50
+MAX_SUBMISSION_P99_MS = 100
+MAX_COMPLETION_P50_SECONDS = 0.2
 
 
 def main() -> int:
     """Measure and record. Return 0, whether or not the targets are met."""
     with run_warm_stack() as generator:
         _measure_single_jobs(generator)
+        record_waterfall(generator)
         _measure_burst(generator)
     return 0
 
@@ -38,13 +41,16 @@ def _measure_single_jobs(generator: LoadGenerator) -> None:
         submission_ms.append((timeline["created_at"] - run.sent_at) * 1000)
         completion_seconds.append(run.get_time("finished") - timeline["completed_at"])
     p50, p99 = calculate_quantile(submission_ms, 0.5), calculate_quantile(submission_ms, 0.99)
-    target, met = f"<= {MAX_SUBMISSION_MS}", p50 <= MAX_SUBMISSION_MS
+    target, met = f"<= {MAX_SUBMISSION_P50_MS}", p50 <= MAX_SUBMISSION_P50_MS
     record_result("submission_to_create_call.p50", round(p50), "ms", target, met)
-    record_result("submission_to_create_call.p99", round(p99), "ms")
+    target, met = f"<= {MAX_SUBMISSION_P99_MS}", p99 <= MAX_SUBMISSION_P99_MS
+    record_result("submission_to_create_call.p99", round(p99), "ms", target, met)
+    record_samples("submission_to_create_call", submission_ms, "ms")
     p50, p99 = calculate_quantile(completion_seconds, 0.5), calculate_quantile(completion_seconds, 0.99)
-    target, met = f"<= {MAX_COMPLETION_SECONDS}", p50 <= MAX_COMPLETION_SECONDS
+    target, met = f"<= {MAX_COMPLETION_P50_SECONDS}", p50 <= MAX_COMPLETION_P50_SECONDS
     record_result("completion_to_succeeded.p50", round(p50, 3), "s", target, met)
     record_result("completion_to_succeeded.p99", round(p99, 3), "s")
+    record_samples("completion_to_succeeded", [1000 * seconds for seconds in completion_seconds], "ms")
 
 
 def _measure_burst(generator: LoadGenerator) -> None:
