@@ -11,7 +11,7 @@ from tools.local.paths import StackFolder
 from tools.local.processes import STACK_VARIABLE
 
 # It works for a while, says so, and waits; its child, without the environment of the stack, does the same.
-_WORK = "import sys, time\nwhile time.process_time() < 0.2: pass\nprint('done', flush=True)\nsys.stdin.read()"
+_WORK = "import sys, time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\nsys.stdin.read()"
 _PARENT = f"""
 import subprocess, sys
 child = subprocess.Popen(
