@@ -19,7 +19,7 @@ from tools.simulation.world import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch
-    from replicate_proxy.services.query import BatchState
+    from replicate_proxy.services.batch_reader import BatchState
     from tools.simulation.batch_invariants import BatchInvariants
     from tools.simulation.functions import Ingest
     from tools.simulation.run import RunSettings

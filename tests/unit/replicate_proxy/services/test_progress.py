@@ -259,7 +259,7 @@ class TestRequester:
         add_prediction_read_routes(
             router,
             PredictionReader(store, renderer, requester),
-            PredictionList(store, prediction.pipeline.batch_store, renderer),
+            PredictionList(store, prediction.pipeline.batch_store.get, renderer),
         )
         clock.advance(10)
         event = make_event("GET", "/v1/predictions/{id}", params={"id": prediction.id})

@@ -14,7 +14,6 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.aws.id_index import list_older_in
 from replicate_proxy.aws.job_records import BATCH_LIST, batch_key, record_from_job
-from replicate_proxy.aws.large_batch_records import large_batch_from_text, text_from_large_batch
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
     from replicate_proxy.aws.job_store import DynamoJobStore
+    from replicate_proxy.batches.model import LargeBatch
     from replicate_proxy.jobs.model import Job
 
 
@@ -106,11 +106,28 @@ def record_from_batch(batch: Batch) -> dict[str, Any]:
         "created_at": format_timestamp(batch.created_at),
         "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),
-        "large": text_from_large_batch(batch.large) if batch.large is not None else None,
+        "large": _write_large(batch.large),
         "revision": batch.revision or None,
         "idempotency_hash": batch.idempotency_hash,
         "expires_at": batch.expires_at,
     }
+
+
+def _write_large(large: LargeBatch | None) -> str | None:
+    if large is None:
+        return None
+    # Imported here and below, because most requests meet no large batch.
+    from replicate_proxy.aws.large_batch_records import text_from_large_batch  # noqa: PLC0415
+
+    return text_from_large_batch(large)
+
+
+def _read_large(text: str | None) -> LargeBatch | None:
+    if not text:
+        return None
+    from replicate_proxy.aws.large_batch_records import large_batch_from_text  # noqa: PLC0415 - as above
+
+    return large_batch_from_text(text)
 
 
 def _build_partition(tenant: str) -> str:
@@ -129,6 +146,6 @@ def batch_from_record(record: Mapping[str, Any]) -> Batch:
         job_ids=tuple(record["job_ids"]),
         idempotency_hash=record.get("idempotency_hash"),
         expires_at=record.get("expires_at"),
-        large=large_batch_from_text(record["large"]) if record.get("large") else None,
+        large=_read_large(record.get("large")),
         revision=record.get("revision", 0),
     )
