@@ -67,7 +67,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench bench-compare bench-docs load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
+.PHONY: tune security test fmt lint types template-check unit integration clients-js clients schemas bench bench-compare bench-docs load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -162,6 +162,10 @@ bench-docs: env .venvs/bench/.stamp ## Write the tables and plots of docs/perfor
 
 bench-compare: env ## Run benchmarks without storing them, or take NEW, and compare with the stored run  [PART=console REPEATS=3 NEW=new.json]
 	$(BIN)/python -m tools.bench $(PART) --compare $(if $(REPEATS),--repeats $(REPEATS)) $(if $(NEW),--new "$$NEW")
+
+tune: env .venvs/bench/.stamp ## Measure time and price of functions by memory; writes tools/bench/tune.svg  [FN="ingest query"]
+	@$(BIN)/python -m tools.handlers $(FN)
+	@.venvs/bench/bin/python -m tools.handlers.plot
 
 ##@ Releases to AWS
 .PHONY: release validate

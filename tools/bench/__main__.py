@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tools.bench import console, costs, deliveries, growth, images, imports, peers, pipeline, streams
+from tools.bench import console, costs, deliveries, growth, images, imports, peers, pipeline, streams, warm
 from tools.bench.compare import has_missed_target, render_comparison
 from tools.bench.machine import describe_machine, get_load
 from tools.bench.results import JOURNAL_VARIABLE
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BENCHMARKS: Mapping[str, Callable[[], int]] = {
     "imports": imports.main,
+    "warm": warm.main,
     "pipeline": pipeline.main,
     "streams": streams.main,
     "deliveries": deliveries.main,

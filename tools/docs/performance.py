@@ -97,6 +97,27 @@ GROUPS = (
         ),
     ),
     Group(
+        "Warm functions, processor time of our own code",
+        ("warm",),
+        tuple(
+            Row(f"`{name}`", f"warm.{name}")
+            for name in (
+                *(
+                    "ingest",
+                    "query",
+                    "webhook",
+                    "authorize",
+                    "dispatch",
+                    "track",
+                    "notify",
+                    "deliver",
+                    "usage",
+                ),
+                "harvest",
+            )
+        ),
+    ),
+    Group(
         "Cost and growth",
         ("costs", "growth"),
         (
