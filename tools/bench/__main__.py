@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_part(name: str, benchmark: Callable[[], int], repeats: int) -> Part:
     """Run a part several times. Raises SystemExit if it fails."""
-    started_at, load, journals = datetime.now(UTC), get_load(), []
+    started_at, commit, load, journals = datetime.now(UTC), _get_commit(), get_load(), []
     for number in range(1, repeats + 1):
         print(f"{name}, repeat {number} of {repeats}" if repeats > 1 else name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +77,7 @@ def run_part(name: str, benchmark: Callable[[], int], repeats: int) -> Part:
         journals.append([json.loads(line) for line in lines])
     return Part(
         date=started_at.isoformat(timespec="seconds").replace("+00:00", "Z"),
-        commit=_get_commit(),
+        commit=commit,
         machine=describe_machine(),
         load=load,
         **merge_repeats(journals),

@@ -39,7 +39,7 @@ _REPORT = re.compile(r"^REPORT RequestId: .*?\tBilled Duration: (\d+) ms\s+Memor
 _PLATFORM_LINE = re.compile(r"^(?:INIT_START|START RequestId:|END RequestId:|REPORT RequestId:)")
 
 # Dollars per request, unit, byte or trace.
-_PRICES: Mapping[str, float] = {
+PRICES: Mapping[str, float] = {
     "api": 3.50e-6,
     "lambda": 0.20e-6,
     "gb_second": 13.3334e-6,
@@ -108,7 +108,7 @@ def main() -> int:
         )
     for name, amount in usage.items():
         record_result(f"cost.{name}", round(amount / JOBS, 2), "per job")
-    dollars = sum(amount * _PRICES[name] for name, amount in usage.items()) / JOBS * 1000
+    dollars = sum(amount * PRICES[name] for name, amount in usage.items()) / JOBS * 1000
     target, met = f"<= {MAX_DOLLARS_PER_1000_JOBS:.2f}", dollars <= MAX_DOLLARS_PER_1000_JOBS
     record_result("cost.per_1000_jobs", round(dollars, 3), "$", target, met)
     return 0

@@ -18,14 +18,14 @@ _WAYS = {
 _ROWS = {
     "Without faults": {
         "calm.completed": "requests with a result",
-        "calm.created": "predictions at Replicate",
+        "calm.created": "predictions at Replicate, for each request",
         "calm.p50": "latency, median",
         "calm.p99": "latency, 99th percentile",
         "burst.throughput": "throughput, 8 at a time",
     },
     "With faults of creates": {
         "faults.completed": "requests with a result",
-        "faults.created": "predictions at Replicate",
+        "faults.created": "predictions at Replicate, for each request",
         "faults.paid_without_result": "failed, and paid for",
         "faults.paid_twice": "paid for more than once",
         "faults.p50": "latency of those with a result, median",
@@ -33,6 +33,7 @@ _ROWS = {
     },
     "Runs of 30 seconds": {
         "long.completed": "requests with a result",
+        "long.created": "predictions at Replicate, for each request",
         "long.paid_without_result": "failed, and paid for",
     },
 }
@@ -60,6 +61,6 @@ def _format(run: StoredRun, name: str) -> str:
         return "–"
     if result.unit == "ms":
         return f"{result.value / 1000:.2f} s"
-    if result.unit in ("jobs", "duplicates", "lost results"):
+    if result.unit in ("jobs", "duplicates", "lost results", "predictions per request"):
         return f"{result.value:g}"
     return format_value(result.value, result.unit)

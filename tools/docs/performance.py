@@ -184,7 +184,7 @@ def render_runs(run: StoredRun) -> str:
             (f"`{name}`", format_date(part), f"`{part.commit[:12]}`", str(part.repeats), load, number)
         )
     header = ("part", "date", "commit", "repeats", "load before it", "machine")
-    listed = "\n".join(f"{number}. {facts}" for number, facts in enumerate(machines, 1))
+    listed = "\n".join(_wrap(f"{number}. {facts}", indent="   ") for number, facts in enumerate(machines, 1))
     return f"{render_table(header, rows)}\nMachines:\n\n{listed}"
 
 
@@ -263,7 +263,11 @@ def _describe_parts(run: StoredRun, names: Sequence[str]) -> str:
         f"`make bench PART={name}`, {format_date(run.parts[name]) if name in run.parts else NOT_MEASURED}"
         for name in names
     ]
-    return textwrap.fill("; ".join(dates) + ".", MAX_COLUMNS, break_on_hyphens=False)
+    return _wrap("; ".join(dates) + ".")
+
+
+def _wrap(text: str, indent: str = "") -> str:
+    return textwrap.fill(text, MAX_COLUMNS, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _describe_machine(facts: Mapping[str, Any]) -> str:
