@@ -40,7 +40,7 @@ clients = [boto3.client(name) for name in ("dynamodb", "s3", "sqs", "events", "s
 class Model(pydantic.BaseModel):
     name: str
 """
-# The share of the all-in handler that each function may take (docs/architecture.md, Performance).
+# The share of the all-in handler that each function may take (docs/performance.md).
 TARGET_SHARES: Mapping[str, float] = {
     "ingest": 0.6,
     "dispatch": 0.6,

@@ -71,6 +71,7 @@ from tools.simulation.batch_mutants import BATCH_MUTANTS
 from tools.simulation.decisions import Rates
 from tools.simulation.explore import Budget, explore, run_scenario
 from tools.simulation.faults import FaultMix
+from tools.simulation.read_mutants import RESULT_MUTANTS, SEARCH_MUTANTS
 from tools.simulation.run import RunSettings, run_seed
 
 if TYPE_CHECKING:
@@ -82,11 +83,12 @@ if TYPE_CHECKING:
 
 SETTINGS = RunSettings(jobs=25)
 _WITH_ACCOUNTS = RunSettings(jobs=25, own_account_share=1.0)
-_WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
+_WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=1.0)
 _WITH_QUEUE_LIMITS = RunSettings(jobs=25, fallback_share=1.0, queue_limit_share=1.0)
 _WITH_RETRIES = RunSettings(jobs=25, retry_share=1.0)
 _WITH_DELETIONS = RunSettings(jobs=25, delete_share=1.0)
 _WITH_BATCHES = RunSettings(jobs=25, delete_share=0.3, batch_share=1.0)
+_WITH_SEARCHES = RunSettings(jobs=25, delete_share=0.3, searches=12)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
@@ -347,6 +349,15 @@ _open_breaker: Callable[..., Any] = BreakerStore.open
 LATE_WEBHOOKS = FaultMix(
     replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
 )
+_UNKNOWN_OUTCOMES = FaultMix(
+    replicate_creates=Rates(reset=0.3, response_lost=0.5), webhooks=Rates(lost=0.3, very_late=0.7)
+)
+_UNHEARD_CREATES = FaultMix(
+    replicate_creates=Rates(status_500_after=0.4, reset=0.1), webhooks=Rates(lost=0.7)
+)
+_REPEATED_AND_SLOW = FaultMix(
+    messages=Rates(twice=0.5), aws_reads=Rates(pause_after=0.1), aws_writes=Rates(pause_after=0.1)
+)
 _LONG_RUNS = FaultMix(runs=Rates(long=1.0))
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
@@ -392,7 +403,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "what an ended job may own is adopted by others",
         "tenants are isolated",
         ((job_store.DynamoJobStore, "dispute_prediction", lambda *_arguments, **_options: None),),
-        mix=LATE_WEBHOOKS,
+        mix=_UNKNOWN_OUTCOMES,
     ),
     Mutant(
         "an adopted prediction is kept when it proves to be another job's",
@@ -416,6 +427,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 {**_transitions, HarvestLeaseAcquired: _lease_without_condition},
             ),
         ),
+        mix=_REPEATED_AND_SLOW,
     ),
     Mutant(
         "a job is given up although it has moved on",
@@ -662,12 +674,13 @@ MUTANTS: tuple[Mutant, ...] = (
             (SlotGate, "_hold", _hold_and_leave),
             (SlotRepair, "run", lambda *_arguments: 0),
         ),
-        settings=_WITH_LIMITS,
+        scenario="line",
     ),
     Mutant(
         "the search for a prediction does not know how a fallback names its input",
         "never paid twice",
         ((resolve_submission, "load_sent_input", lambda job, documents: documents.load(job.input)),),
+        mix=_UNHEARD_CREATES,
         settings=_WITH_FALLBACKS,
     ),
     Mutant(
@@ -732,5 +745,6 @@ MUTANTS: tuple[Mutant, ...] = (
         ((DynamoDeliveryRemover, "remove_job", lambda *_arguments: 0),),
         settings=_WITH_DELETIONS,
     ),
-    *(Mutant(name, guarantee, patches, settings=_WITH_BATCHES) for name, guarantee, patches in BATCH_MUTANTS),
+    *(Mutant(*mutant, settings=_WITH_BATCHES) for mutant in (*BATCH_MUTANTS, *RESULT_MUTANTS)),
+    *(Mutant(*mutant, settings=_WITH_SEARCHES) for mutant in SEARCH_MUTANTS),
 )

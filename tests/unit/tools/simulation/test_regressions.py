@@ -117,7 +117,7 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
         (
             "a check that was decided earlier ends the lease of a harvester",
             "sweep-webhook",
-            {"sweep-3.1/2": "preempt", "harvest-1/3": "preempt"},
+            {"sweep-5.1/2": "preempt", "harvest-1/3": "preempt"},
         ),
         (
             "an adopted prediction is kept when it proves to be another job's",

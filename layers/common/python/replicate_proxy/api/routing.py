@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.cors import CorsPolicy
@@ -128,7 +129,9 @@ class Router:
             tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=_get_logged_path(event)
         )
         response = self._respond(event)
-        logger.info("request handled", status=response["statusCode"])
+        # What a request has done is logged where it is done, and ApiSeconds counts the requests by route.
+        is_error = response["statusCode"] >= HTTPStatus.BAD_REQUEST
+        (logger.info if is_error else logger.debug)("request handled", status=response["statusCode"])
         is_preflight = event.get("httpMethod") == "OPTIONS"
         cors_headers = self._cors.build_headers(_get_origin(event), preflight=is_preflight)
         return {**response, "headers": {**response["headers"], **cors_headers}} if cors_headers else response

@@ -13,7 +13,7 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.aws.id_index import list_older_in
-from replicate_proxy.aws.job_records import batch_key, list_shard, list_shards, record_from_job
+from replicate_proxy.aws.job_records import BATCH_LIST, batch_key, record_from_job
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
 
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.job_store import DynamoJobStore
     from replicate_proxy.batches.model import LargeBatch
     from replicate_proxy.jobs.model import Job
-
-
-_SHARD_PREFIX = "BATCH"
 
 
 class DynamoBatchStore:
@@ -53,11 +50,11 @@ class DynamoBatchStore:
 
     def list_batches(self, tenant: str | None, *, before_id: str | None, limit: int) -> Sequence[Batch]:
         if tenant is None:
-            index, attribute, partitions = "by_time", "list_shard", list_shards(_SHARD_PREFIX)
+            index, attribute, partition = "by_time", "list_name", BATCH_LIST
         else:
-            index, attribute, partitions = "by_tenant", "tenant", [_build_partition(tenant)]
+            index, attribute, partition = "by_tenant", "tenant", _build_partition(tenant)
         newest = list_older_in(
-            self._client, self._table, index, attribute, partitions, before_id=before_id, limit=limit
+            self._client, self._table, index, attribute, partition, before_id=before_id, limit=limit
         )
         keys = [to_item({"pk": entry["pk"], "sk": entry["sk"]}) for entry in newest]
         records = batch_get_records(self._client, self._table, keys, "read batches") if keys else []
@@ -100,12 +97,12 @@ def build_new_put(table: str, record: Mapping[str, Any]) -> TransactWriteItemTyp
 
 
 def record_from_batch(batch: Batch) -> dict[str, Any]:
-    """Return the record. Its attributes `tenant` and `list_shard` keep it apart from jobs in the indexes."""
+    """Return the record. Its attributes `tenant` and `list_name` keep it apart from jobs in the indexes."""
     return {
         **batch_key(batch.tenant, batch.id),
         "tenant": _build_partition(batch.tenant),
         "id": batch.id,
-        "list_shard": list_shard(batch.id, _SHARD_PREFIX),
+        "list_name": BATCH_LIST,
         "created_at": format_timestamp(batch.created_at),
         "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.net.deadline import Deadline
@@ -15,7 +15,7 @@ from replicate_proxy.observability import logger
 from replicate_proxy.replicate_api.errors import BreakerOpenError, ThrottledError, TokenRejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from datetime import datetime
 
     from replicate_proxy.jobs.model import Submission
@@ -63,26 +63,55 @@ class Retry:
     ) -> T:
         """Call `function` until it returns; retry on each RetryableError except those of `no_retry_on`."""
         deadline = _shared_deadline.get() or Deadline(self.budget_seconds)
-        attempt = 1
-        while True:
-            try:
-                return function(deadline)
-            except RetryableError as error:
-                delay_seconds = self._choose_delay(attempt, error)
-                is_last = attempt == self.max_attempts or delay_seconds >= deadline.remaining_seconds
-                if is_last or isinstance(error, (*_NEVER_RETRIED, *no_retry_on)):
-                    raise
-                logger.info(
-                    "retrying call to Replicate",
-                    reason=type(error).__name__,
-                    delay_seconds=round(delay_seconds, 2),
-                )
-            time.sleep(delay_seconds)
-            attempt += 1
+        try:
+            return function(deadline)
+        except RetryableError as error:
+            return self._call_again(function, deadline, error, (*_NEVER_RETRIED, *no_retry_on))
 
-    def _choose_delay(self, attempt: int, error: RetryableError) -> float:
-        ceiling = min(self.base_delay_seconds * 2 ** (attempt - 1), self.max_delay_seconds)
-        return max(_RANDOM.uniform(0, ceiling), error.retry_after or 0.0)
+    def _call_again[T](
+        self,
+        function: Callable[[Deadline], T],
+        deadline: Deadline,
+        first_error: RetryableError,
+        no_retry_on: tuple[type[RetryableError], ...],
+    ) -> T:
+        """Go on after the first call has failed, which counts as one of the attempts."""
+        import backoff  # noqa: PLC0415 - loads asyncio, a tenth of a cold start, and most calls do not fail
+
+        attempts = itertools.count()
+
+        def call(deadline: Deadline) -> T:
+            if next(attempts) == 0:
+                raise first_error
+            return function(deadline)
+
+        retrying = backoff.on_exception(
+            cast("Callable[[], Generator[float]]", lambda: self._generate_delays(deadline)),
+            RetryableError,
+            max_tries=self.max_attempts,
+            giveup=lambda error: isinstance(error, no_retry_on),
+            jitter=None,
+            logger=None,
+        )
+        return retrying(call)(deadline)
+
+    def _generate_delays(self, deadline: Deadline) -> Generator[float, RetryableError]:
+        """Yield the delay after each error that backoff sends in; backoff raises the error when this ends."""
+        import backoff  # noqa: PLC0415 - see above
+
+        ceilings = backoff.expo(base=2, factor=self.base_delay_seconds, max_value=self.max_delay_seconds)
+        ceilings.send(None)
+        error = yield 0.0
+        while True:
+            delay_seconds = max(_RANDOM.uniform(0, next(ceilings)), error.retry_after or 0.0)
+            if delay_seconds >= deadline.remaining_seconds:
+                return
+            logger.info(
+                "retrying call to Replicate",
+                reason=type(error).__name__,
+                delay_seconds=round(delay_seconds, 2),
+            )
+            error = yield delay_seconds
 
 
 @dataclass(frozen=True, slots=True)
