@@ -91,11 +91,6 @@ BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
         ((BatchWorker, "_check_end", _complete_without_results),),
     ),
     (
-        "the progress of an expansion is saved before its jobs",
-        "the results have each line once",
-        ((large_batch_store, "write_batch", _write_progress_first),),
-    ),
-    (
         "a slice is written whatever has become of the batch",
         "a canceled batch ends",
         (
@@ -114,3 +109,10 @@ BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
         ((BatchWorker, "_remove", _remove_rows_only),),
     ),
 )
+PROGRESS_MUTANT = (
+    "the progress of an expansion is saved before its jobs",
+    "every batch ends",
+    ((large_batch_store, "write_batch", _write_progress_first),),
+)
+"""Needs a worker that ends between two calls, for which the scenario `batch` has a script."""
+PROGRESS_SCRIPT = {"batch-1/7": "crash_after"}

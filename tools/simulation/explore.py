@@ -167,9 +167,8 @@ def _watch(world: World, invariants: Invariants) -> Cast:
     features = world.features
     batches = BatchInvariants(world, invariants, budgeted_tenant=None) if features.has_batches else None
     limits = ConcurrencyInvariants(world, invariants) if features.has_limits else None
-    if features.has_deletions:
-        DeletionInvariants(world, invariants)
-    return Cast(world, invariants, batches=batches, limits=limits)
+    deletions = DeletionInvariants(world, invariants) if features.has_deletions else None
+    return Cast(world, invariants, batches=batches, limits=limits, deletions=deletions)
 
 
 def _run_until_rest(world: World, plan: ChoicePlan, invariants: Invariants, max_seconds: float) -> None:

@@ -67,7 +67,7 @@ from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDel
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
-from tools.simulation.batch_mutants import BATCH_MUTANTS
+from tools.simulation.batch_mutants import BATCH_MUTANTS, PROGRESS_MUTANT, PROGRESS_SCRIPT
 from tools.simulation.decisions import Rates
 from tools.simulation.explore import Budget, explore, run_scenario
 from tools.simulation.faults import FaultMix
@@ -243,9 +243,10 @@ def _move_head_without_condition(self: Any, record: Any) -> Any:
 def _create_and_reserve_later(self: Any, jobs: Any, hold: Any, *, batch: Any = None) -> None:
     _create_budgeted(self, jobs, replace(hold, states=()), batch=batch)
     for state in hold.states:
-        self._client.transact_write_items(
-            TransactItems=[self._build_reservation(state, hold.total_micro_usd)]
-        )
+        with translate_dynamodb_errors("reserve"):
+            self._client.transact_write_items(
+                TransactItems=[self._build_reservation(state, hold.total_micro_usd)]
+            )
 
 
 def _claim_probe_of_others(self: Any) -> bool:
@@ -358,6 +359,8 @@ _UNHEARD_CREATES = FaultMix(
 _REPEATED_AND_SLOW = FaultMix(
     messages=Rates(twice=0.5), aws_reads=Rates(pause_after=0.1), aws_writes=Rates(pause_after=0.1)
 )
+# The process that records a change ends after that, and another one records it while its job is deleted.
+_RECORDED_TWICE = {"notify-0-4/5": "crash_after", "notify-0-6/2": "pause 10"}
 _LONG_RUNS = FaultMix(runs=Rates(long=1.0))
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
@@ -731,7 +734,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "deliveries are deleted while their change may still be sent",
         "delivered once after success",
         ((deletion_model, "_FIRST_PASS_DELAY", timedelta(0)),),
-        settings=_WITH_DELETIONS,
+        scenario="deletion",
+        script=_RECORDED_TWICE,
     ),
     Mutant(
         "a deletion does not wait for what comes late",
@@ -745,6 +749,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ((DynamoDeliveryRemover, "remove_job", lambda *_arguments: 0),),
         settings=_WITH_DELETIONS,
     ),
+    Mutant(*PROGRESS_MUTANT, scenario="batch", script=PROGRESS_SCRIPT),
     *(Mutant(*mutant, settings=_WITH_BATCHES) for mutant in (*BATCH_MUTANTS, *RESULT_MUTANTS)),
     *(Mutant(*mutant, settings=_WITH_SEARCHES) for mutant in SEARCH_MUTANTS),
 )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from replicate_proxy.model_entries.entry import ModelEntry
     from tools.simulation.batch_invariants import BatchInvariants
     from tools.simulation.concurrency_invariants import ConcurrencyInvariants
+    from tools.simulation.deletions import DeletionInvariants
     from tools.simulation.invariants import Invariants
     from tools.simulation.world import World
 
@@ -79,11 +80,13 @@ class Cast:
         *,
         batches: BatchInvariants | None = None,
         limits: ConcurrencyInvariants | None = None,
+        deletions: DeletionInvariants | None = None,
     ) -> None:
         self.world = world
         self._invariants = invariants
         self._batches = batches
         self._limits = limits
+        self._deletions = deletions
         self._jobs_by_key: dict[str, str] = {}
 
     def spawn(self, name: str, function: Callable[[], object], *, delay_seconds: float = 0) -> None:
@@ -170,6 +173,16 @@ class Cast:
                 self.world.scheduler.sleep(1.0)
                 continue
             return
+
+    def create_and_delete(self, *, webhook: str, after_seconds: float) -> None:
+        """Create a job and delete it later, when it has ended."""
+        job = self.create(webhook=webhook, events=("completed",))
+        if job is None or self._deletions is None:
+            return
+        self.world.scheduler.sleep(after_seconds)
+        deleter, key = self.world.composition.build_deleter(), (job.tenant, job.id)
+        self._deletions.requested.add(key)
+        self._retry(lambda: deleter.delete(*key))
 
     def trip_and_create(self, *, tripped_seconds: float) -> None:
         """Create a job after an operator has opened the breaker."""

@@ -51,6 +51,11 @@ def _create_twice_with_one_key(cast: Cast) -> None:
     cast.spawn("caller-2", cast.create)
 
 
+def _create_and_delete(cast: Cast) -> None:
+    url = cast.add_receiver("https://acme.test/hook")
+    cast.spawn("caller", partial(cast.create_and_delete, webhook=url, after_seconds=55.0))
+
+
 def _create_two_within_limit(cast: Cast) -> None:
     cast.limit_tenant("acme", 1)
     for number in range(2):
@@ -186,6 +191,16 @@ SCENARIOS: Mapping[str, Scenario] = {
     "idempotency-key": Scenario(
         description="a create with an idempotency key sent twice at once",
         start=_create_twice_with_one_key,
+    ),
+    "deletion": Scenario(
+        description="one job that is deleted soon after its end, while its webhook is sent",
+        start=_create_and_delete,
+        features=Features(has_deletions=True),
+        # It ends at 50 s; the sweep at 60 s makes no pass yet.
+        run_seconds=(0.0, 50.0),
+        pauses=(10.0,),
+        rest_seconds=27 * 3600.0,
+        choices=1,
     ),
     "line": Scenario(
         description="two jobs of a tenant that may run one: the second joins the line as the first one ends",
