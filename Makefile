@@ -156,8 +156,9 @@ bench: env ## Run the benchmarks, or some parts, and store them in tools/bench/r
 	$(BIN)/python -m tools.bench $(PART) $(if $(REPEATS),--repeats $(REPEATS))
 	$(MAKE) bench-docs
 
-bench-docs: env .venvs/bench/.stamp ## Write the tables and plots of docs/performance.md from the stored run
+bench-docs: env .venvs/bench/.stamp ## Write the tables and plots of docs/performance.md and docs/costs.md from the stored run
 	$(BIN)/python -m tools.docs.performance
+	$(BIN)/python -m tools.docs.costs
 	.venvs/bench/bin/python -m tools.docs.plots
 
 bench-compare: env ## Run benchmarks without storing them, or take NEW, and compare with the stored run  [PART=console REPEATS=3 NEW=new.json]

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from types import ModuleType
+
+import pytest
+
 from tools.bench.stored_run import StoredRun
-from tools.docs.performance import PAGE, list_pictures, render_page
+from tools.docs import costs, performance
+from tools.docs.performance import list_pictures
 from tools.docs.plot_data import describe_data, find_plots
 
 
-def test_page_has_what_the_stored_run_says() -> None:
-    page = PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("tool", [performance, costs], ids=lambda tool: tool.PAGE.name)
+def test_page_has_what_the_stored_run_says(tool: ModuleType) -> None:
+    page = tool.PAGE.read_text(encoding="utf-8")
 
-    assert page == render_page(StoredRun.load(), page), "run `make bench-docs`"
+    assert page == tool.render_page(StoredRun.load(), page), "run `make bench-docs`"
 
 
 def test_pictures_are_those_of_the_stored_run() -> None:

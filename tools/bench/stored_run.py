@@ -20,7 +20,7 @@ RESULTS_FILE = Path(__file__).with_name("results.json")
 _TARGET = re.compile(r"(<=|<|>=|>|=) ([\d.]+)(?: \(.*\))?")
 _LOWER_IS_BETTER = frozenset(
     {"ms", "s", "bytes", "MB", "requests", "units", "$", "per job", "x its time", "x all-in", "of PNG"}
-    | {"duplicates", "lost results", "predictions per request"}
+    | {"ms per job", "duplicates", "lost results", "predictions per request"}
 )
 _HIGHER_IS_BETTER = frozenset({"jobs/s", "images/s", "SSIM", "jobs", "events", "streams"})
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.model import Delivery
     from tools.bench.load import LoadGenerator
 
+_WARM_UP_JOBS = 4
 _TIMEOUT_SECONDS = 60
 _DUE_SHARDS = 1  # What is overdue is not read here.
 
@@ -34,7 +35,9 @@ def record_waterfall(generator: LoadGenerator) -> None:
     )
     with receive_webhooks(lambda *_: 204) as origin:
         events = ["start", "completed"]
-        sent_at, job_id = generator.submit_job(webhook=f"{origin}/hook", webhook_events_filter=events)
+        options = {"webhook": f"{origin}/hook", "webhook_events_filter": events}
+        generator.run_burst(_WARM_UP_JOBS, threads=_WARM_UP_JOBS, **options)  # starts the deliver function
+        sent_at, job_id = generator.submit_job(**options)
         generator.wait_for_end(sent_at, job_id, poll_seconds=0.1)
 
         def find_sent() -> Sequence[Delivery] | None:

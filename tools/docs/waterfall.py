@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _WIDTH, _LEFT, _RIGHT = 860, 200, 80
 _TOP, _ROW_HEIGHT, _BOTTOM = 48, 26, 36
 _MIN_TICKS = 4
+_DELIVERY_KINDS = frozenset({"delivery", "failed"})
 _PERCENT = 100
 
 
@@ -66,8 +67,9 @@ def render_waterfall(picture: Mapping[str, Any]) -> str:
 
 
 def _list_ticks(hops: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield round times. The widest bar, which no limit has cut, says what a percent is."""
-    widest = max(hops, key=lambda hop: hop["width"])
+    """Yield round times. The widest hop of the job itself says what a percent is: webhooks may be cut."""
+    own = [hop for hop in hops if hop["kind"] not in _DELIVERY_KINDS]
+    widest = max(own, key=lambda hop: hop["width"])
     seconds = _PERCENT * widest["seconds"] / widest["width"]
     step = 10 ** math.floor(math.log10(seconds / _MIN_TICKS))
     step = max(step * factor for factor in (1, 2, 5) if step * factor <= seconds / _MIN_TICKS)

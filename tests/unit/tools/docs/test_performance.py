@@ -162,6 +162,8 @@ def test_waterfall_draws_each_hop_with_its_time_and_escapes_texts() -> None:
     hops = [
         {"label": "in our <queue>", "seconds": 0.02, "x": 0.0, "width": 2.0, "kind": "accepted"},
         {"label": "storing files", "seconds": 0.5, "x": 50.0, "width": 50.0, "kind": "harvesting"},
+        # A webhook that was sent for longer than the drawing is wide.
+        {"label": "webhook", "seconds": 9.0, "x": 10.0, "width": 90.0, "kind": "delivery"},
     ]
 
     picture = render_waterfall({"title": "a/b", "hops": hops})
