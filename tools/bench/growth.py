@@ -38,7 +38,7 @@ _PARAMETERS = {"SweepDurationSeconds": "0"}
 _TENANT = "growth"
 _TIMEOUT_SECONDS = 60
 _MAX_SKIPPED_SECONDS = 90
-# The first pass over a deletion is due a minute after it was asked for. Local stacks have no other sweeps here.
+# The first pass over a deletion is due a minute after it was asked for.
 _DELETION_DELAY_SECONDS = 62
 # A page with a filter looks at up to 1,000 predictions, so it costs more among as many as among 100.
 _MAX_PAGE_REQUESTS = 20
