@@ -92,7 +92,7 @@ def render_page(run: StoredRun, page: str) -> str:
 def _render_charge(name: str, amount: float) -> tuple[str, ...]:
     text, size = _CHARGES.get(name, (f"`{name}`", "million"))
     price = PRICES[name]
-    written = f"${price * _SIZES[size]:.4g} per {size}"
+    written = f"${f'{price * _SIZES[size]:.3f}'.removesuffix('0')} per {size}"
     return (text, f"{amount:,.10g}", written, f"${amount * price * _JOBS:.4f}")
 
 

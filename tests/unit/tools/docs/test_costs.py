@@ -20,8 +20,8 @@ def test_charge_is_amount_times_price_for_a_thousand_jobs() -> None:
 
     page = render_costs(run)
 
-    assert "| API Gateway (REST), requests | 6 | $3.5 per million | $0.0210 |" in page
-    assert "| CloudWatch Logs, bytes | 24,000.5 | $0.5 per GB | $0.0120 |" in page
+    assert "| API Gateway (REST), requests | 6 | $3.50 per million | $0.0210 |" in page
+    assert "| CloudWatch Logs, bytes | 24,000.5 | $0.50 per GB | $0.0120 |" in page
     assert "| **Total** |  |  | **$0.078** |" in page
     assert page.startswith("Measured 3 times on 2026-11-26 10:11 UTC by `make bench PART=costs`.")
 
