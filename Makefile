@@ -67,7 +67,7 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: security test fmt lint types template-check unit integration clients-js clients schemas bench load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
+.PHONY: tune security test fmt lint types template-check unit integration clients-js clients schemas bench bench-compare bench-docs load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
@@ -152,8 +152,21 @@ chaos: env ## Run 1,000 jobs with injected faults; writes tools/bench/chaos.json
 security: env .venvs/security/.stamp ## Run bandit, pip-audit, checkov, and search for secrets
 	@tools/checks/security.sh
 
-bench: env ## Run the benchmarks; writes tools/bench/results.json
-	$(BIN)/python -m tools.bench
+bench: env ## Run the benchmarks, or some parts, and store them in tools/bench/results.json  [PART="console costs" REPEATS=3]
+	$(BIN)/python -m tools.bench $(PART) $(if $(REPEATS),--repeats $(REPEATS))
+	$(MAKE) bench-docs
+
+bench-docs: env .venvs/bench/.stamp ## Write the tables and plots of docs/performance.md and docs/costs.md from the stored run
+	$(BIN)/python -m tools.docs.performance
+	$(BIN)/python -m tools.docs.costs
+	.venvs/bench/bin/python -m tools.docs.plots
+
+bench-compare: env ## Run benchmarks without storing them, or take NEW, and compare with the stored run  [PART=console REPEATS=3 NEW=new.json]
+	$(BIN)/python -m tools.bench $(PART) --compare $(if $(REPEATS),--repeats $(REPEATS)) $(if $(NEW),--new "$$NEW")
+
+tune: env .venvs/bench/.stamp ## Measure time and price of functions by memory; writes tools/bench/tune.svg  [FN="ingest query"]
+	@$(BIN)/python -m tools.handlers $(FN)
+	@.venvs/bench/bin/python -m tools.handlers.plot
 
 ##@ Releases to AWS
 .PHONY: release validate
@@ -197,7 +210,7 @@ endif
 	@touch $@
 
 lock: ## Lock all requirements again; UPGRADE=1 takes newer versions  [UPGRADE=1]
-	@for name in uv dev sam ministack security bench load clients replicate-beta; do \
+	@for name in uv dev sam ministack security bench peers load clients replicate-beta; do \
 		$(LOCK) $(if $(UPGRADE),-U) requirements/$$name.in -o requirements/$$name.txt; done
 	@$(LOCK) $(if $(UPGRADE),-U) layers/common/python/requirements.in --override requirements/runtime-provided.txt \
 		-c requirements/dev.txt -o layers/common/python/requirements.txt

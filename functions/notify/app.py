@@ -17,4 +17,4 @@ if TYPE_CHECKING:
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Handle a batch of stream records, or replay one from its dead letter."""
-    return handle_stream_event(event, build_change_handler().handle, "job changes handled")
+    return handle_stream_event(event, build_change_handler().handle)

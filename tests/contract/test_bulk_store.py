@@ -173,7 +173,7 @@ def test_items_are_in_no_index_of_jobs_and_expire(store: DynamoBulkStore, client
 
     assert len(items) == 3
     expiry = str(int((NOW + timedelta(days=30)).timestamp()))
-    indexed = {"tenant", "list_shard", "due_shard", "outcome_shard"}
+    indexed = {"tenant", "list_name", "due_shard", "outcome"}
     for item in items:
         assert item["expires_at"] == {"N": expiry}
         assert not indexed & set(item)

@@ -38,8 +38,8 @@ _INDEXES = {
     JOBS_TABLE: {
         "by_tenant": ("tenant", "id"),
         "by_due": ("due_shard", "next_check_at"),
-        "by_time": ("list_shard", "id"),
-        "by_outcome": ("outcome_shard", "id"),
+        "by_time": ("list_name", "id"),
+        "by_outcome": ("outcome", "id"),
     },
     DELIVERIES_TABLE: {"by_due": ("due_shard", "due_at"), "by_target": ("target_key", "at")},
     USAGE_TABLE: {"by_day": ("day", "pk")},

@@ -133,6 +133,7 @@ class Pipeline:
         self.dead_letters: list[Message] = []
         self._message_numbers = itertools.count(1)
         self.urls = CallbackUrls("https://hooks.test", b"root")
+        self.is_start_wanted = True
         self.updater = JobUpdater(
             self.store, self.clock, self.timeouts, on_changed=log_job_change, on_ended=record_job_end
         )
@@ -186,6 +187,7 @@ class Pipeline:
             queue=self.queue,
             get_client=self.get_replicate,
             find_account=self.find_account,
+            is_start_wanted=lambda _: self.is_start_wanted,
             urls=self.urls,
             clock=self.clock,
             timeouts=self.timeouts,

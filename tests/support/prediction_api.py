@@ -10,9 +10,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
 from replicate_proxy.api.health import add_health_routes
+from replicate_proxy.api.predictions.create_routes import add_prediction_create_routes
+from replicate_proxy.api.predictions.end_routes import add_prediction_end_routes
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
-from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.api.streams import STREAMS_RESOURCE, add_stream_routes
 from replicate_proxy.auth.tenants import Tenant
@@ -22,10 +23,11 @@ from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.batch_list import BatchList
+from replicate_proxy.services.batch_reader import BatchReader
 from replicate_proxy.services.batch_results import BatchResults
 from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import ProgressRequester
-from replicate_proxy.services.query import BatchReader, PredictionReader
+from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_replay import StreamReplay
 from replicate_proxy.services.stream_urls import StreamUrlWaiter
@@ -103,14 +105,18 @@ class PredictionApi:
             find_tenant=lambda name: self.tenants.get(name) or Tenant(name),
         )
         self.writes = Router()
-        add_prediction_write_routes(
+        add_prediction_create_routes(
             self.writes,
             parser=parser,
             creator=self.pipeline.job_creator,
-            canceler=self.pipeline.canceler,
-            deleter=self.pipeline.deleter,
             waiter=waiter,
             stream_waiter=StreamUrlWaiter(self.pipeline.streams, waiter, 2),
+            renderer=renderer,
+        )
+        add_prediction_end_routes(
+            self.writes,
+            canceler=self.pipeline.canceler,
+            deleter=self.pipeline.deleter,
             renderer=renderer,
         )
         self.large_batches = LargeBatches()
@@ -131,7 +137,7 @@ class PredictionApi:
         add_prediction_read_routes(
             self.reads,
             PredictionReader(self.pipeline.store, renderer, requester),
-            PredictionList(self.pipeline.store, store, renderer),
+            PredictionList(self.pipeline.store, store.get, renderer),
         )
         large = self.large_batches
         add_batch_read_routes(

@@ -75,6 +75,20 @@ def test_everything_that_invokes_a_function_invokes_its_alias() -> None:
     assert all("Function.Alias" in uri or any(alias in uri for alias in aliases) for uri in integrations)
 
 
+def test_published_versions_have_snapshots_where_these_are_enabled() -> None:
+    template = transform(make_gradual(read_template(), "AllAtOnce", "abc"))
+    for value, expected in (("true", "PublishedVersions"), ("false", "None")):
+        stack = Stack(template, {"EnableDetailedMonitoring": "true", "EnableSnapStart": value})
+        functions = {function.id: function.properties for function in stack.of_type("Lambda::Function")}
+        # Lambda Developer Guide, "Improving startup performance with Lambda SnapStart": no more than 512 MB.
+        large = {name for name, properties in functions.items() if "EphemeralStorage" in properties}
+        snapshots = {name: properties["SnapStart"]["ApplyOn"] for name, properties in functions.items()}
+
+        assert large == {"HarvestFunction"}
+        assert snapshots.pop("HarvestFunction") == "None"
+        assert set(snapshots.values()) == {expected}
+
+
 def test_new_release_publishes_every_function_even_where_no_code_changed() -> None:
     def get_versions(release: str) -> set[str]:
         return {version.id for version in load_gradual_stack(release=release).of_type("Lambda::Version")}

@@ -148,7 +148,12 @@ NAME_COLLISIONS: dict[str, set[Grant]] = {
     # The console cancels large batches and creates none, for which files would be read.
     "console": {("dynamodb:BatchGetItem", "AccessTable"), ("s3:DeleteObject", ""), ("sns:Publish", "")},
     "deliver": {("s3:PutObject", ""), ("sns:Publish", ""), ("dynamodb:UpdateItem", "ControlTable")},
-    "dispatch": {("sns:Publish", "")},
+    # It lists endpoints, and creates and reads none.
+    "dispatch": {
+        ("dynamodb:GetItem", "DeliveriesTable"),
+        ("dynamodb:PutItem", "DeliveriesTable"),
+        ("sns:Publish", ""),
+    },
     "harvest": {("dynamodb:PutItem", "AccessTable")},
     "ingest": {
         ("dynamodb:DeleteItem", "AccessTable"),

@@ -39,15 +39,11 @@ from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_r
 from replicate_proxy.api.catalog import add_catalog_routes
 from replicate_proxy.api.files import CreateUploadBody, add_file_routes
 from replicate_proxy.api.health import add_health_routes
-from replicate_proxy.api.predictions.bodies import (
-    BatchEntryBody,
-    CreateBatchBody,
-    CreateLargeBatchBody,
-    CreatePredictionBody,
-    CreatePredictionByVersionBody,
-)
+from replicate_proxy.api.predictions.batch_bodies import BatchEntryBody, CreateBatchBody, CreateLargeBatchBody
+from replicate_proxy.api.predictions.bodies import CreatePredictionBody, CreatePredictionByVersionBody
+from replicate_proxy.api.predictions.create_routes import add_prediction_create_routes
+from replicate_proxy.api.predictions.end_routes import add_prediction_end_routes
 from replicate_proxy.api.predictions.read_routes import add_prediction_read_routes
-from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.queue_status import add_queue_status_routes
 from replicate_proxy.api.refused import add_refused_routes
 from replicate_proxy.api.replicate_webhook import add_replicate_webhook_routes
@@ -143,16 +139,10 @@ def build_router() -> Router:
     add_file_routes(router, UNUSED, load_signing_key=UNUSED)
     add_health_routes(router)
     add_prediction_read_routes(router, UNUSED, UNUSED)
-    add_prediction_write_routes(
-        router,
-        parser=UNUSED,
-        creator=UNUSED,
-        canceler=UNUSED,
-        deleter=UNUSED,
-        waiter=UNUSED,
-        stream_waiter=UNUSED,
-        renderer=UNUSED,
+    add_prediction_create_routes(
+        router, parser=UNUSED, creator=UNUSED, waiter=UNUSED, stream_waiter=UNUSED, renderer=UNUSED
     )
+    add_prediction_end_routes(router, canceler=UNUSED, deleter=UNUSED, renderer=UNUSED)
     add_replicate_webhook_routes(router, UNUSED)
     add_stream_routes(router, UNUSED)
     add_usage_routes(router, UNUSED, UNUSED)

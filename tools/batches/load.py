@@ -13,6 +13,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from tools.local.stack import Stack
 
 MAX_DELAY_SECONDS = 3.0
+_SHOWN_SLOWEST = 10
 _CRASHES = {
     f"batch.{step}": 0.05
     for step in ("jobs_stored", "jobs_enqueued", "lines_stored", "slice_saved", "part_written")
@@ -52,6 +54,7 @@ class SinglePredictions:
 
     stack: Stack
     delays: list[float] = field(default_factory=list)
+    timelines: list[dict[str, str]] = field(default_factory=list)
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def run(self, count: int | None = None) -> None:
@@ -68,6 +71,7 @@ class SinglePredictions:
             sent_at = timeline.get("submitted") or timeline["finished"]
             delay = parse_timestamp(sent_at) - parse_timestamp(timeline["accepted"])
             self.delays.append(delay.total_seconds())
+            self.timelines.append(timeline)
             self.stopped.wait(_SINGLE_INTERVAL_SECONDS)
 
     def describe(self) -> str:
@@ -99,6 +103,10 @@ def main() -> int:
         problems = _find_problems(stack, batch, lines)
         print(f"{lines} lines in {seconds:.0f} s, {count_crashes()} crashes of the worker")
         print(f"during the batch: {single.describe()}")
+        slowest = sorted(zip(single.delays, single.timelines, strict=True), key=itemgetter(0))[
+            -_SHOWN_SLOWEST:
+        ]
+        print("\n".join(f"  {delay:.2f} s: {json.dumps(timeline)}" for delay, timeline in slowest))
         peaks = sampler.stop()
         print(_describe_memory(peaks, sizes))
         problems += [f"{name} needs more memory than it has" for name in peaks if peaks[name] > sizes[name]]

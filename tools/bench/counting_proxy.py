@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import requests
 
+from tools.bench.dynamodb_units import WriteMeter, read_tables
 from tools.local.loopback import SilentHandler, serve_http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tools.local.stack import Stack
 
-_WRITE_UNIT_BYTES = 1024
 _READ_UNIT_BYTES = 4096
 _WRITE_OPERATIONS = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 _HOP_HEADERS = frozenset({"content-length", "transfer-encoding", "connection"})
@@ -32,6 +33,7 @@ class RequestCounts:
     are those of DynamoDB's pricing page.
     """
 
+    writes: WriteMeter = field(default_factory=lambda: WriteMeter({}))
     requests: Counter[str] = field(default_factory=Counter)
     write_units: int = 0
     read_units: float = 0
@@ -55,14 +57,22 @@ class RequestCounts:
                 self.events.update(entry["Source"] for entry in json.loads(request_body)["Entries"])
 
     def _add_units(self, operation: str, request_body: bytes, response_body: bytes) -> None:
-        """Add the units of a request. JSON is longer than the item in it, so the units are an upper bound."""
+        """Add the units of a request. JSON is longer than an item in it: read units are an upper bound."""
         if operation in _WRITE_OPERATIONS:
-            item = json.loads(request_body).get("Item", {})
-            self.write_units += max(1, math.ceil(len(json.dumps(item)) / _WRITE_UNIT_BYTES))
-            self.write_units += _count_index_units(item)
+            self.write_units += self._count_write(operation.removesuffix("Item"), json.loads(request_body))
             return
-        if operation in {"BatchWriteItem", "TransactWriteItems"}:
-            self.write_units += _count_written_units(operation, json.loads(request_body))
+        if operation == "BatchWriteItem":
+            for table, writes in json.loads(request_body)["RequestItems"].items():
+                for write in writes:
+                    ((kind, request),) = write.items()
+                    operation = kind.removesuffix("Request")
+                    self.write_units += self._count_write(operation, {"TableName": table, **request})
+            return
+        if operation == "TransactWriteItems":
+            # Each write of a transaction takes twice as many.
+            for write in json.loads(request_body)["TransactItems"]:
+                ((kind, request),) = write.items()
+                self.write_units += 2 * self._count_write(kind, request)
             return
         if operation == "BatchGetItem":
             self.read_units += _count_batch_units(json.loads(request_body), json.loads(response_body))
@@ -70,6 +80,16 @@ class RequestCounts:
         is_consistent = bool(json.loads(request_body).get("ConsistentRead"))
         units = max(1, math.ceil(len(response_body) / _READ_UNIT_BYTES))
         self.read_units += units if is_consistent else units / 2
+
+    def _count_write(self, kind: str, request: Mapping[str, Any]) -> int:
+        match kind:
+            case "Put":
+                return self.writes.count_put(request["TableName"], request["Item"])
+            case "Delete":
+                return self.writes.count_delete(request["TableName"], request["Key"])
+            case _:
+                # An update, or the check of a condition: the size of the item is not known.
+                return 1
 
 
 def _count_batch_units(request: Mapping[str, Any], response: Mapping[str, Any]) -> float:
@@ -83,38 +103,12 @@ def _count_batch_units(request: Mapping[str, Any], response: Mapping[str, Any]) 
     return units
 
 
-def _count_written_units(operation: str, request: Mapping[str, Any]) -> int:
-    """Return the write units of several writes; one in a transaction takes twice as many.
-
-    Writes that name only the key are counted as one unit: the size of the item is not known.
-    """
-    if operation == "TransactWriteItems":
-        writes, factor = [next(iter(item.values())) for item in request["TransactItems"]], 2
-    else:
-        writes, factor = (
-            [next(iter(write.values())) for writes in request["RequestItems"].values() for write in writes],
-            1,
-        )
-    return factor * sum(
-        max(1, math.ceil(len(json.dumps(write.get("Item", {}))) / _WRITE_UNIT_BYTES)) for write in writes
-    )
-
-
-def _count_index_units(item: Mapping[str, object]) -> int:
-    """Return the write units of the indexes.
-
-    The first write of a job adds it to both indexes. A later one moves it in the index of due jobs (a delete
-    and a put), or removes it from there. Both indexes contain keys only, so each change is one unit.
-    """
-    if "next_check_at" not in item and "due_at" not in item:
-        return 1 if "tenant" in item and "timeline" in item else 0
-    return 2
-
-
 @contextmanager
-def run_counting_proxy(target_url: str) -> Iterator[tuple[str, RequestCounts]]:
-    """Run a loopback server that forwards every request to `target_url`. Yield its origin and its counts."""
-    counts, session = RequestCounts(), requests.Session()
+def run_counting_proxy(stack: Stack) -> Iterator[tuple[str, RequestCounts]]:
+    """Run a loopback server that forwards all requests to the stack's AWS. Yield origin and counts."""
+    target_url = stack.endpoint_url
+    tables = read_tables(stack.get_client("dynamodb"))
+    counts, session = RequestCounts(WriteMeter(tables)), requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
     class Handler(SilentHandler):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tools.bench.load import LoadGenerator, calculate_quantile, run_warm_stack
-from tools.bench.results import record_result
+from tools.bench.results import record_result, record_samples
 from tools.local.loopback import receive_webhooks
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 LATENCY_JOBS = 300
 # Half of what two cores can process, so that the time in queues is not part of the latency.
 JOBS_PER_SECOND = 2
-MAX_P50_SECONDS = 1
-MAX_P99_SECONDS = 5
+MAX_P50_SECONDS = 0.1
+MAX_P99_SECONDS = 0.5
 UNRELIABLE_JOBS = 500
 EVENTS_PER_JOB = 2  # output and completed
 FAILURE_SHARE = 0.3
@@ -92,6 +92,7 @@ def _measure_latency(generator: LoadGenerator) -> None:
     record_result("delivery.first_attempt.p50", round(p50, 3), "s", target, met)
     target, met = f"< {MAX_P99_SECONDS}", p99 < MAX_P99_SECONDS
     record_result("delivery.first_attempt.p99", round(p99, 3), "s", target, met)
+    record_samples("delivery.first_attempt", [1000 * seconds for seconds in latencies], "ms")
 
 
 def _measure_unreliable_receiver(generator: LoadGenerator) -> None:

@@ -1,7 +1,7 @@
 """Count what requests cost among 100, 1,000 and 10,000 stored predictions: AWS requests and DynamoDB units.
 
 What is counted passes a proxy in front of the emulated AWS, so the numbers do not depend on the machine. The
-functions that the requests start later are not routed through it. Sizes of JSON make units an upper bound.
+functions that the requests start later are not routed through it. Read units are an upper bound.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def main() -> int:
     """Measure and record. Return 0, whether or not the targets are met."""
     with ExitStack() as context:
         stack = context.enter_context(temporary_stack(StackFolder("bench"), Screen(), _PARAMETERS))
-        api_proxy, api = context.enter_context(run_counting_proxy(stack.endpoint_url))
-        sweep_proxy, sweep = context.enter_context(run_counting_proxy(stack.endpoint_url))
+        api_proxy, api = context.enter_context(run_counting_proxy(stack))
+        sweep_proxy, sweep = context.enter_context(run_counting_proxy(stack))
         route_through_proxy(stack, api_proxy, functions=("ingest", "query"))
         route_through_proxy(stack, sweep_proxy, functions=("sweep",))
         meter = GrowthMeter(stack, api, sweep)

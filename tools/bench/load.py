@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tools.local.stack import Stack
 
 
+FOLDER = StackFolder("bench")
 MODEL = "black-forest-labs/flux-schnell"
 # Increasing numbers of jobs: the emulator starts a process for each concurrent invocation, and two cores
 # cannot start forty at once.
@@ -114,7 +115,7 @@ class LoadGenerator:
 @contextmanager
 def run_warm_stack() -> Iterator[LoadGenerator]:
     """Run a stack for the duration of the block, and yield its load generator after the warm-up."""
-    with temporary_stack(StackFolder("bench"), Screen(), _PARAMETERS) as stack:
+    with temporary_stack(FOLDER, Screen(), _PARAMETERS) as stack:
         generator = LoadGenerator(stack)
         generator.simulator.change_settings(latency=0.3, jitter=0)
         generator.warm_up()

@@ -1,50 +1,44 @@
-"""The file of results, tools/bench/results.json: machine, commit, and each measured value with its target."""
+"""What a benchmark records: a line for each result on the screen, and in the journal of the run.
+
+Benchmarks run in several environments and processes, so a run names its journal by an environment variable.
+Without a journal, as when a module is run by itself, results are printed only. This module needs nothing but
+Python.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-RESULTS_FILE = Path(__file__).with_name("results.json")
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+JOURNAL_VARIABLE = "BENCH_JOURNAL"
+"""The file, of JSON lines, to which results are appended."""
 
 
 def record_result(
     name: str, value: float | None, unit: str, target: str = "", met: bool | None = None
 ) -> None:
-    """Add or replace one result in the file, and print it. `met` is None where there is no target."""
-    document = json.loads(RESULTS_FILE.read_text()) if RESULTS_FILE.exists() else {}
-    result = {"name": name, "value": value, "unit": unit, "target": target, "met": met}
-    others = [other for other in document.get("results", []) if other["name"] != name]
-    document = {"machine": _describe_machine(), "commit": _get_commit(), "results": [*others, result]}
-    RESULTS_FILE.write_text(json.dumps(document, indent=1) + "\n")
+    """Record one result, and print it. `met` is None where there is no target."""
+    _append({"name": name, "value": value, "unit": unit, "target": target, "met": met})
     verdict = "" if met is None else ("   met" if met else "   NOT MET")
     print(f"{name:40} {value!s:>12} {unit:10} {target}{verdict}", flush=True)
 
 
-def _describe_machine() -> dict[str, Any]:
-    return {
-        "system": platform.system(),
-        "processor": _get_processor_name(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-    }
+def record_samples(name: str, values: Sequence[float], unit: str) -> None:
+    """Record the single values behind a result, for a plot of their distribution."""
+    _append({"samples": name, "values": [round(value, 4) for value in values], "unit": unit})
 
 
-def _get_processor_name() -> str:
-    cpu_info = Path("/proc/cpuinfo")
-    if not cpu_info.exists():
-        return platform.processor() or platform.machine()
-    names = [
-        line.partition(":")[2].strip() for line in cpu_info.read_text().splitlines() if "model name" in line
-    ]
-    return names[0] if names else platform.machine()
+def record_picture(name: str, content: Any) -> None:
+    """Record JSON from which a picture is drawn; of several repeats the last one counts."""
+    _append({"picture": name, "content": content})
 
 
-def _get_commit() -> str:
-    command = ["git", "rev-parse", "HEAD"]
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    return finished.stdout.strip()
+def _append(line: dict[str, Any]) -> None:
+    if journal := os.environ.get(JOURNAL_VARIABLE):
+        with Path(journal).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")

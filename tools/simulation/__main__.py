@@ -33,6 +33,7 @@ _QUEUE_LIMIT_SHARE = 0.4
 _DELETE_SHARE = 0.3
 _RETRY_SHARE = 0.5
 _BATCH_SHARE = 0.2
+_SEARCHES = 6
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,6 +82,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         retry_share=_RETRY_SHARE,
         delete_share=_DELETE_SHARE,
         batch_share=_BATCH_SHARE,
+        searches=_SEARCHES,
     )
 
 
@@ -120,6 +122,7 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         "statuses: " + _describe_counts(campaign.statuses),
         "past attempts: " + _describe_counts(campaign.past_attempts),
         "large batches: " + _describe_counts(campaign.large_batches),
+        "reads: " + _describe_counts(campaign.reads),
         *_describe_money(campaign.money),
         "faults:",
         *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.faults.items())),

@@ -44,10 +44,6 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.batch_notifier import BatchNotifier
     from tools.simulation.aws import InMemoryAws
 
-# So that a few lines are several slices, and their results several parts.
-SLICE_LINES = 4
-PART_BYTES = 900
-
 
 class InputFiles:
     """The input files that callers have uploaded. Nothing of it passes the gate."""
@@ -102,6 +98,7 @@ class BatchFunctions:
     updater: JobUpdater
     queue: SqsCommandQueue
     control_table: ControlTable
+    part_bytes: int
     checkpoint: Callable[[str], None]
 
     def build_service(self) -> LargeBatchService:
@@ -147,7 +144,7 @@ class BatchFunctions:
                 checkpoint=self.checkpoint,
             ),
             writer=ResultWriter(
-                ResultReader(objects, self.jobs, self.documents), objects, part_bytes=PART_BYTES
+                ResultReader(objects, self.jobs, self.documents), objects, part_bytes=self.part_bytes
             ),
             notify=notifier(counts).notify,
             cancel=JobCanceler(self.updater, self.queue, checkpoint=self.checkpoint).request_cancel,

@@ -6,8 +6,8 @@ The checks know the lines of each input file, and learn of everything else by th
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.batch_store import batch_from_record
@@ -15,17 +15,22 @@ from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.aws.usage_store import BATCH_COUNTERS
 from replicate_proxy.batches.model import BatchCounts, BatchPhase
-from replicate_proxy.contracts.predictions import PREDICTION_STATUS
 from replicate_proxy.webhooks.model import EventKind
-from tools.simulation.batches import ExpectedLine, LineKind
+from tools.simulation.batch_client import ExpectedLine, LineKind
 from tools.simulation.observation import is_deletion_item, observe_writes, read_items
 from tools.simulation.resources import BUCKET, Table
+from tools.simulation.result_invariants import (
+    RESULTS,
+    BatchTruth,
+    ResultInvariants,
+    ResultWalk,
+    load_document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from replicate_proxy.batches.model import LargeBatch
-    from replicate_proxy.jobs.model import Batch, Document, Job
+    from replicate_proxy.jobs.model import Batch, Job
     from tools.simulation.application import Taken
     from tools.simulation.aws.s3 import StoredObject
     from tools.simulation.invariants import Invariants, Item, JobKey
@@ -33,7 +38,6 @@ if TYPE_CHECKING:
 
 _ONE_JOB = "a line has one job"
 _COUNTS = "the counts of a batch are the truth"
-_RESULTS = "the results have each line once"
 _LAST = "a batch is completed after its last job"
 _ENDS = "every batch ends"
 _CANCELED = "a canceled batch ends"
@@ -46,42 +50,27 @@ MAX_CANCEL_SECONDS = 3600.0
 MIN_KEPT_SECONDS = 900.0
 
 
-@dataclass(slots=True)
-class _Truth:
-    """What is known about a batch: its lines, the ID of each line's job, and its stored record."""
-
-    lines: Sequence[ExpectedLine]
-    record: Batch
-    job_ids: dict[int, str] = field(default_factory=dict)
-    canceled_at: float | None = None
-    completed_at: float | None = None
-    is_removed: bool = False
-
-    @property
-    def large(self) -> LargeBatch:
-        if self.record.large is None:
-            raise AssertionError("it has no lines")
-        return self.record.large
-
-
 class BatchInvariants:
     """Watches the batches of one world; reports to `invariants`. `budgeted_tenant` may be refused by line."""
 
     def __init__(self, world: World, invariants: Invariants, *, budgeted_tenant: str | None) -> None:
         self._world = world
         self._invariants = invariants
-        self._budgeted_tenant = budgeted_tenant
+        self.report = invariants.report
+        self.results = ResultInvariants(world, invariants.report, budgeted_tenant=budgeted_tenant)
         self._lines_by_file: dict[str, Sequence[ExpectedLine]] = {}
         self._deleted_files: set[str] = set()
-        self._truths: dict[JobKey, _Truth] = {}
+        self._truths: dict[JobKey, BatchTruth] = {}
         self._accepted: dict[str, set[str]] = {}
         self._canceled: set[JobKey] = set()
+        self._walks: list[ResultWalk] = []
         observe_writes(world.aws, self._check_write)
         world.aws.s3.observe(BUCKET, self._check_object)
         self._check_taken_by_others = world.applications.on_taken
         world.applications.on_taken = self._check_taken
         invariants.when_jobs_ended.append(self._check_ended)
         invariants.at_rest.append(self._check_at_rest)
+        invariants.memories.append(self._describe_memory)
 
     # What callers do
 
@@ -109,9 +98,15 @@ class BatchInvariants:
         ids = self._accepted.setdefault(large.input_file if large else "", set())
         ids.add(batch.id)
         if len(ids) > 1:
-            self._report("one job per idempotency key", f"{batch.tenant} has the batches {sorted(ids)}")
+            self.report("one job per idempotency key", f"{batch.tenant} has the batches {sorted(ids)}")
         if (batch.tenant, batch.id) not in self._truths:
-            self._report("accepted is never lost", f"batch {batch.id} is not stored")
+            self.report("accepted is never lost", f"batch {batch.id} is not stored")
+
+    def begin_walk(self, batch: Batch) -> ResultWalk:
+        """Return what watches a caller who reads the results of a batch."""
+        walk = ResultWalk(self.results, self._truths[batch.tenant, batch.id])
+        self._walks.append(walk)
+        return walk
 
     def check_view(self, batch: Batch, view: Mapping[str, Any]) -> None:
         """Check what a caller reads of a batch."""
@@ -121,12 +116,12 @@ class BatchInvariants:
         if known > len(truth.lines) or (
             not view["total_is_estimated"] and known + counts["unfinished"] != view["total"]
         ):
-            self._report(_COUNTS, f"{batch.id} shows {counts} of {view['total']}")
+            self.report(_COUNTS, f"{batch.id} shows {counts} of {view['total']}")
 
     def check_missing(self, batch: Batch) -> None:
         """Check that a batch that a caller does not find was removed."""
         if not self._truths[batch.tenant, batch.id].is_removed:
-            self._report("accepted is never lost", f"batch {batch.id} is not found")
+            self.report("accepted is never lost", f"batch {batch.id} is not found")
 
     def describe(self) -> Mapping[str, int]:
         """Return how many batches and lines there were, and what has become of them."""
@@ -142,6 +137,12 @@ class BatchInvariants:
                 "removed": sum(truth.is_removed for truth in truths),
             }
         )
+
+    def _describe_memory(self) -> tuple[object, ...]:
+        ends = [(truth.canceled_at, truth.completed_at) for truth in self._truths.values()]
+        accepted = sorted((file_id, sorted(ids)) for file_id, ids in self._accepted.items())
+        walks = [walk.describe() for walk in self._walks]
+        return sorted(self._deleted_files), sorted(self._canceled), ends, accepted, walks
 
     # Records
 
@@ -162,18 +163,18 @@ class BatchInvariants:
         truth = self._truths[tenant, new["batch_id"]["S"]]
         if truth.job_ids.setdefault(number, job_id) != job_id:
             detail = f"line {number} of {truth.record.id} has {truth.job_ids[number]} and {job_id}"
-            self._report(_ONE_JOB, detail)
+            self.report(_ONE_JOB, detail)
         elif (tenant, job_id) not in self._invariants.accepted:
             self._check_new_job(truth, number, job_from_record(from_item(new)))
 
-    def _check_new_job(self, truth: _Truth, number: int, job: Job) -> None:
+    def _check_new_job(self, truth: BatchTruth, number: int, job: Job) -> None:
         self._invariants.accept(job)
         if (job.tenant, truth.record.id) in self._canceled:
             self._invariants.canceled_by_caller.add((job.tenant, job.id))
         line = truth.lines[number - 1]
-        is_right = self._load(job.input) == line.input and job.custom_id == line.custom_id
+        is_right = load_document(self._world, job.input) == line.input and job.custom_id == line.custom_id
         if line.kind not in {LineKind.GOOD, LineKind.INVALID_INPUT} or not is_right:
-            self._report(_ONE_JOB, f"{job.id} is the job of {line}")
+            self.report(_ONE_JOB, f"{job.id} is the job of {line}")
 
     def _check_batch(self, old: Item | None, new: Item | None) -> None:
         if new is None:
@@ -185,49 +186,51 @@ class BatchInvariants:
             return
         truth = self._truths.get(key)
         if truth is None:
-            truth = self._truths[key] = _Truth(self._lines_by_file[large.input_file], batch)
+            truth = self._truths[key] = BatchTruth(self._lines_by_file[large.input_file], batch)
         before, truth.record = truth.large, batch
         self._check_cancel(truth)
         if large.lines > len(truth.lines) or large.created + large.rejected + large.skipped != large.lines:
-            self._report(_COUNTS, f"{batch.id} has {large}")
+            self.report(_COUNTS, f"{batch.id} has {large}")
         if large.phase in {BatchPhase.NOTIFYING, BatchPhase.COMPLETED} and before.phase != large.phase:
             self._check_completion(truth)
 
-    def _check_cancel(self, truth: _Truth) -> None:
+    def _check_cancel(self, truth: BatchTruth) -> None:
         """A cancel is not lost, and ends the batch in time."""
         large, now, name = truth.large, self._world.scheduler.now, truth.record.id
         if large.cancel_requested_at is None and truth.canceled_at is not None:
-            self._report(_CANCELED, f"the cancel of {name} is lost")
+            self.report(_CANCELED, f"the cancel of {name} is lost")
         elif large.cancel_requested_at is not None and truth.canceled_at is None:
             truth.canceled_at = now
         if large.is_completed and truth.completed_at is None:
             truth.completed_at = now
-            since = max(truth.canceled_at or now, self._world.plan.quiet_from)
+            quiet_from = self._world.plan.quiet_from
+            # The faults of a scenario are few, and do not stop.
+            since = max(truth.canceled_at or now, quiet_from if quiet_from < math.inf else 0.0)
             if now - since > MAX_CANCEL_SECONDS:
-                self._report(_CANCELED, f"{name} took {now - since:.0f} s")
+                self.report(_CANCELED, f"{name} took {now - since:.0f} s")
 
-    def _check_completion(self, truth: _Truth) -> None:
+    def _check_completion(self, truth: BatchTruth) -> None:
         """Check the counts when the results are complete, and that there are results."""
         batch, large = truth.record, truth.large
-        jobs = self._find_jobs(truth)
+        jobs = self.results.find_jobs(truth)
         if running := [job.id for job in jobs.values() if not job.is_terminal]:
-            self._report(_LAST, f"{batch.id} is {large.phase}, but {running} run")
+            self.report(_LAST, f"{batch.id} is {large.phase}, but {running} run")
         if large.lines != len(truth.lines) and large.input_file not in self._deleted_files:
-            self._report(_RESULTS, f"{batch.id} has {large.lines} lines of {len(truth.lines)}")
+            self.report(RESULTS, f"{batch.id} has {large.lines} lines of {len(truth.lines)}")
         if large.created != len(jobs) or self._read_counts(batch) != _count(jobs.values()):
             detail = (
                 f"{batch.id} has {large.created} and {self._read_counts(batch)}, of {_count(jobs.values())}"
             )
-            self._report(_COUNTS, detail)
+            self.report(_COUNTS, detail)
         if _name_results(batch) not in self._world.aws.s3.objects(BUCKET):
-            self._report(_RESULTS, f"{batch.id} is {large.phase} without results")
+            self.report(RESULTS, f"{batch.id} is {large.phase} without results")
 
     def _check_counts(self, record: Mapping[str, Any]) -> None:
         _, tenant, batch_id = record["pk"].split("#")
         truth = self._truths[tenant, batch_id]
         counts, created = _parse_counts(record), len(truth.job_ids)
         if counts.ended > created:
-            self._report(_COUNTS, f"{batch_id} counts {counts.ended} jobs of {created}")
+            self.report(_COUNTS, f"{batch_id} counts {counts.ended} jobs of {created}")
 
     # Results
 
@@ -239,45 +242,7 @@ class BatchInvariants:
         if new is None:
             self._check_may_remove(truth.record, name)
         elif name == _name_results(truth.record):
-            self._check_results(truth, [json.loads(line) for line in new.body.splitlines()])
-
-    def _check_results(self, truth: _Truth, views: Sequence[Mapping[str, Any]]) -> None:
-        numbers = [view["line"] for view in views]
-        if numbers != list(range(1, truth.large.lines + 1)):
-            self._report(_RESULTS, f"{truth.record.id} has {numbers}, of {truth.large.lines}")
-            return
-        jobs = self._find_jobs(truth)
-        for view, line in zip(views, truth.lines, strict=False):
-            job = jobs.get(view["line"])
-            is_right = (
-                self._is_job_right(truth, view, line, job)
-                if job is not None
-                else self._is_error_right(truth, view, line)
-            )
-            if not is_right or view["custom_id"] != line.custom_id:
-                self._report(_RESULTS, f"{truth.record.id}: {view} for {line}, job {job and job.id}")
-
-    def _is_error_right(self, truth: _Truth, view: Mapping[str, Any], line: ExpectedLine) -> bool:
-        """Return whether a line without a job may be without one, and says why."""
-        if view["id"] is not None or not view["error"] or view["output"] is not None:
-            return False
-        if view["status"] == "canceled":
-            return truth.canceled_at is not None
-        is_refused = truth.record.tenant == self._budgeted_tenant and "budget" in view["error"]
-        return view["status"] == "rejected" and (line.kind is not LineKind.GOOD or is_refused)
-
-    def _is_job_right(self, truth: _Truth, view: Mapping[str, Any], line: ExpectedLine, job: Job) -> bool:
-        del line
-        if view["id"] != job.id:
-            return False
-        if (job.tenant, job.id) in self._world.deleted_jobs:
-            return view["status"] in {"deleted", PREDICTION_STATUS[job.status]}
-        return (
-            job.is_terminal
-            and view["status"] == PREDICTION_STATUS[job.status]
-            and view["output"] == self._load(job.output)
-            and truth.record.id == job.batch_id
-        )
+            self.results.check_file(truth, [json.loads(line) for line in new.body.splitlines()])
 
     # The end
 
@@ -287,9 +252,9 @@ class BatchInvariants:
             return
         tenant = taken.url.removeprefix("https://").partition(".")[0]
         truth = self._truths[tenant, str(taken.prediction["id"])]
-        jobs, shown = self._find_jobs(truth), taken.prediction
+        jobs, shown = self.results.find_jobs(truth), taken.prediction
         if any(not job.is_terminal for job in jobs.values()):
-            self._report(_LAST, f"{taken.message_id} tells of {truth.record.id}, whose jobs run")
+            self.report(_LAST, f"{taken.message_id} tells of {truth.record.id}, whose jobs run")
         counts, found = _count(jobs.values()), dict(_get_counts(shown))
         expected = {
             "unfinished": 0,
@@ -299,12 +264,12 @@ class BatchInvariants:
             "rejected": truth.large.rejected,
         }
         if found != expected or shown["status"] != "completed":
-            self._report(_COUNTS, f"{taken.message_id} has {found}, not {expected}")
+            self.report(_COUNTS, f"{taken.message_id} has {found}, not {expected}")
 
     def _check_ended(self) -> None:
         for truth in self._truths.values():
             if truth.completed_at is None:
-                self._report(_ENDS, f"{truth.record.id} is {truth.large}")
+                self.report(_ENDS, f"{truth.record.id} is {truth.large}")
 
     def _check_at_rest(self) -> None:
         stored = {
@@ -317,9 +282,9 @@ class BatchInvariants:
             if truth.is_removed:
                 continue
             if truth.large.delete_at <= now:
-                self._report(_REMOVED, f"{batch_id} is stored")
+                self.report(_REMOVED, f"{batch_id} is stored")
             if truth.large.webhook and (tenant, batch_id) not in stored:
-                self._report(_NO_EVENT, f"the end of {batch_id}")
+                self.report(_NO_EVENT, f"the end of {batch_id}")
         self._check_removed()
 
     # Removal
@@ -330,12 +295,12 @@ class BatchInvariants:
         self._check_may_remove(batch, "its record")
         kept_seconds = self._world.scheduler.now - (truth.completed_at or 0.0)
         if kept_seconds < MIN_KEPT_SECONDS:
-            self._report(_TOO_EARLY, f"{batch.id} was completed {kept_seconds:.0f} s ago")
+            self.report(_TOO_EARLY, f"{batch.id} was completed {kept_seconds:.0f} s ago")
 
     def _check_may_remove(self, batch: Batch, what: str) -> None:
         large = batch.large
         if large is None or not large.is_completed or large.delete_at > self._world.clock.now():
-            self._report(_TOO_EARLY, f"{what} of {batch.id}, which is {large}")
+            self.report(_TOO_EARLY, f"{what} of {batch.id}, which is {large}")
 
     def _check_removed(self) -> None:
         """Check that nothing names a removed batch, besides the records of its jobs."""
@@ -344,34 +309,17 @@ class BatchInvariants:
             for record in read_items(self._world.aws, table):
                 names = {str(record.get("reserved_id")), *f"{record['pk']}#{record.get('sk', '')}".split("#")}
                 if left := names & removed:
-                    self._report(_REMOVED, f"{table} has {record['pk']} of {left}")
+                    self.report(_REMOVED, f"{table} has {record['pk']} of {left}")
         for name in self._world.aws.s3.objects(BUCKET):
             if removed & set(name.split("/")):
-                self._report(_REMOVED, f"{name} is stored")
+                self.report(_REMOVED, f"{name} is stored")
 
     # Ground truth
-
-    def _find_jobs(self, truth: _Truth) -> Mapping[int, Job]:
-        """Return the jobs of a batch by line, deleted ones as they were before that."""
-        stored = {(job.tenant, job.id): job for job in self._world.read_jobs()}
-        return {
-            number: stored[truth.record.tenant, job_id] for number, job_id in sorted(truth.job_ids.items())
-        }
 
     def _read_counts(self, batch: Batch) -> BatchCounts:
         pk = f"BATCH#{batch.tenant}#{batch.id}"
         records = self._world.aws.dynamodb.tables[Table.USAGE].read_partition(pk)
         return _parse_counts(from_item(records[0])) if records else BatchCounts()
-
-    def _load(self, document: Document | None) -> Any:
-        if document is None:
-            return None
-        if document.object_key is None:
-            return json.loads(document.text or "null")
-        return json.loads(self._world.aws.s3.objects(BUCKET)[document.object_key].body)
-
-    def _report(self, guarantee: str, detail: str) -> None:
-        self._invariants.report(guarantee, detail)
 
 
 def _name_results(batch: Batch) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws import batch_store, budget_store, usage_store
+from replicate_proxy.aws import batch_store, budget_store, large_batch_store, usage_store
 from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.batches import model
 from replicate_proxy.batches.model import BatchPhase
@@ -35,14 +34,9 @@ def _count_batches_apart(self: Any, jobs: Any, *, now: datetime) -> None:
         )
 
 
-def _save_progress_first(self: Any, batch: Any, large: Any) -> bool:
-    if large.position >= large.size_bytes:
-        return _expand(self, batch, large)
-    parser = copy.copy(self.expander)
-    parser._create_jobs = lambda _batch, _principal, parsed: [each.line for each in parsed]  # noqa: SLF001
-    self._save(batch, **parser.expand_slice(batch, large))
-    self.expander.expand_slice(batch, large)
-    return True
+def _write_progress_first(client: Any, table: str, batch: Any, jobs: Any, operation: str) -> None:
+    _write_batch(client, table, batch, [], operation)
+    _write_batch(client, table, None, jobs, operation)
 
 
 def _complete_without_results(self: Any, batch: Any, large: Any) -> bool:
@@ -72,7 +66,7 @@ def _put_without_revision(*arguments: Any) -> Any:
 _build_puts: Callable[..., Any] = batch_store.build_puts
 _sum_batches: Callable[..., Any] = usage_store._sum_batches  # noqa: SLF001 - what is broken is private
 _count: Callable[..., Any] = DynamoUsageStore.count
-_expand: Callable[..., bool] = BatchWorker._expand  # noqa: SLF001 - as above
+_write_batch: Callable[..., None] = batch_store.write_batch
 _check_end: Callable[..., bool] = BatchWorker._check_end  # noqa: SLF001 - as above
 
 BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
@@ -97,11 +91,6 @@ BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
         ((BatchWorker, "_check_end", _complete_without_results),),
     ),
     (
-        "the progress of an expansion is saved before its jobs",
-        "the results have each line once",
-        ((BatchWorker, "_expand", _save_progress_first),),
-    ),
-    (
         "a slice is written whatever has become of the batch",
         "a canceled batch ends",
         (
@@ -120,3 +109,10 @@ BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
         ((BatchWorker, "_remove", _remove_rows_only),),
     ),
 )
+PROGRESS_MUTANT = (
+    "the progress of an expansion is saved before its jobs",
+    "every batch ends",
+    ((large_batch_store, "write_batch", _write_progress_first),),
+)
+"""Needs a worker that ends between two calls, for which the scenario `batch` has a script."""
+PROGRESS_SCRIPT = {"batch-1/7": "crash_after"}

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import Principal
-from replicate_proxy.errors import ApiError, NotFoundError
-from replicate_proxy.services.batch_views import summarize_batch
 from replicate_proxy.services.large_batches import LargeBatchRequest
+from tools.simulation.batch_client import BatchClient, ExpectedLine, LineKind
+from tools.simulation.batch_reads import ResultReaders
 from tools.simulation.replicate import MAX_WIDTH
 from tools.simulation.workload import build_hook_url
-from tools.simulation.world import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch
-    from replicate_proxy.services.query import BatchState
     from tools.simulation.batch_invariants import BatchInvariants
-    from tools.simulation.functions import Ingest
     from tools.simulation.run import RunSettings
     from tools.simulation.world import World
 
@@ -32,32 +27,10 @@ _PROMPTS = ("a cat", "a cat", "a cat", "a dog", "rejected")
 _BASE_URL = "https://api.proxy.test/prod"
 _MAX_LINES = 14
 _MEAN_LINES = 7
-_MAX_ATTEMPTS = 6
+# The results are read while lines are expanded, while their jobs run, and after the end.
+_READ_DELAYS_SECONDS = (0.2, 30.0, 1800.0)
 _SHORTEST_RETENTION_SECONDS = 3600
 _BAD_SHARE = 0.25
-
-
-class LineKind(StrEnum):
-    """What is wrong with a line."""
-
-    GOOD = "good"
-    NOT_JSON = "not JSON"
-    EMPTY = "empty"
-    NO_TARGET = "without a target"
-    NO_CUSTOM_ID = "without a custom ID"
-    REFUSED_MODEL = "for a model that the key may not run"
-    # Rejected once the schema of the model is known, and by Replicate before that.
-    INVALID_INPUT = "with an invalid input"
-
-
-@dataclass(frozen=True, slots=True)
-class ExpectedLine:
-    """A line of an input file, and what its caller knows about it."""
-
-    text: str
-    kind: LineKind
-    custom_id: str | None
-    input: dict[str, Any]
 
 
 class BatchCallers:
@@ -72,7 +45,8 @@ class BatchCallers:
         tenants: tuple[str, ...],
     ) -> None:
         self._world = world
-        self._invariants = invariants
+        self._client = BatchClient(world, invariants)
+        self._readers = ResultReaders(world, invariants)
         self._settings = settings
         self._tenants = tenants
 
@@ -96,11 +70,9 @@ class BatchCallers:
             self._draw_line(number, hook, is_restricted=bool(models))
             for number in range(1, source.randint(1, _MAX_LINES) + 1)
         ]
-        content = "\n".join(line.text for line in lines) + ("\n" if source.random() < 0.5 else "")
-        file = self._world.composition.files.add(tenant, content.encode())
-        self._invariants.expect_lines(file.id, lines)
+        file_id = self._client.upload(tenant, lines, ends_with_newline=source.random() < 0.5)
         request = LargeBatchRequest(
-            input_file=file.id,
+            input_file=file_id,
             public_base_url=_BASE_URL,
             correlation_id=self._name,
             webhook=hook if source.random() < 0.6 else None,
@@ -111,15 +83,16 @@ class BatchCallers:
         if source.random() < 0.1:
             delay_seconds = source.expovariate(1 / 5)
             self._world.scheduler.spawn(
-                f"{self._name}-file", partial(self._delete_file, file.id), delay_seconds=delay_seconds
+                f"{self._name}-file", partial(self._client.delete_file, file_id), delay_seconds=delay_seconds
             )
-        batch = self._create(request, Principal(tenant, "key-1", models=models))
+        batch = self._client.create(request, Principal(tenant, "key-1", models=models))
         if batch is None:
             return
+        self._read_results(batch)
         if source.random() < 0.4:
             # During the expansion, or while the predictions run
             self._world.scheduler.sleep(source.expovariate(1 / source.choice((0.1, 0.1, 20))))
-            self._cancel(batch)
+            self._client.cancel(batch)
         self._watch(batch)
 
     def _draw_line(self, number: int, hook: str, *, is_restricted: bool) -> ExpectedLine:
@@ -154,53 +127,22 @@ class BatchCallers:
         share = self._settings.delete_share
         return _SHORTEST_RETENTION_SECONDS if self._random.random() < share else None
 
-    def _delete_file(self, file_id: str) -> None:
-        self._invariants.expect_deleted_file(file_id)
-        self._world.composition.files.delete(file_id)
-
-    def _create(self, request: LargeBatchRequest, principal: Principal) -> Batch | None:
-        for attempt in range(_MAX_ATTEMPTS):
-            try:
-                batch, _ = self._world.call_api(
-                    lambda ingest: ingest.large_batches.create(request, principal)
-                )
-            except ServiceUnavailableError:
-                # Without a key, a request of unknown outcome is not repeated.
-                if request.idempotency_key is None:
-                    return None
-                self._world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
-                continue
-            except ApiError:
-                if self._invariants.is_file_deleted(request.input_file):
-                    return None
-                raise
-            self._invariants.accept(batch)
-            return batch
-        return None
-
-    def _cancel(self, batch: Batch) -> None:
-        self._invariants.expect_cancel(batch)
-        for attempt in range(_MAX_ATTEMPTS):
-            try:
-                self._world.call_api(lambda ingest: ingest.large_batches.cancel(batch.tenant, batch.id))
-            except ServiceUnavailableError:
-                # Perhaps since the retention of the batch has ended.
-                self._world.scheduler.sleep(1.0 + attempt)
-                continue
-            return
+    def _read_results(self, batch: Batch) -> None:
+        """Let others of the tenant read the results: while they come, and once more after the end."""
+        source = random.Random(f"{self._world.scheduler.seed}/{self._name}/results")
+        for number, mean_seconds in enumerate(_READ_DELAYS_SECONDS):
+            self._world.scheduler.spawn(
+                f"{self._name}-results-{number}",
+                partial(self._readers.walk, batch),
+                delay_seconds=source.expovariate(1 / mean_seconds),
+            )
 
     def _watch(self, batch: Batch) -> None:
         """Read the batch a few times, as a client polls."""
         for delay in (1.0, 10.0, 60.0, 600.0, 3000.0):
             self._world.scheduler.sleep(delay * self._random.uniform(0.5, 1.5))
-            try:
-                state = self._world.call_api(partial(_find, batch))
-            except ServiceUnavailableError:
-                continue
-            if state is None:
-                self._invariants.check_missing(batch)
+            if not self._client.read(batch):
                 return
-            self._invariants.check_view(batch, summarize_batch(state, self._world.clock.now()))
 
     @property
     def _random(self) -> random.Random:
@@ -209,10 +151,3 @@ class BatchCallers:
     @property
     def _name(self) -> str:
         return self._world.scheduler.actor.name
-
-
-def _find(batch: Batch, ingest: Ingest) -> BatchState | None:
-    try:
-        return ingest.batches.get(batch.tenant, batch.id)
-    except NotFoundError:
-        return None

@@ -41,6 +41,7 @@ class SeedSummary:
     statuses: dict[str, int]
     past_attempts: dict[str, int]
     large_batches: dict[str, int]
+    reads: dict[str, int]
     money: Reconciliation
 
 
@@ -59,6 +60,7 @@ class Campaign:
     statuses: Counter[str] = field(default_factory=Counter)
     past_attempts: Counter[str] = field(default_factory=Counter)
     large_batches: Counter[str] = field(default_factory=Counter)
+    reads: Counter[str] = field(default_factory=Counter)
     money: Reconciliation = field(default_factory=Reconciliation)
 
     def add(self, summary: SeedSummary) -> None:
@@ -74,6 +76,7 @@ class Campaign:
         self.statuses.update(summary.statuses)
         self.past_attempts.update(summary.past_attempts)
         self.large_batches.update(summary.large_batches)
+        self.reads.update(summary.reads)
         self.money += summary.money
 
 
@@ -92,6 +95,7 @@ def summarize(result: RunResult) -> SeedSummary:
         statuses=dict(result.statuses),
         past_attempts=dict(result.past_attempts),
         large_batches=dict(result.large_batches),
+        reads=dict(result.reads),
         money=result.money,
     )
 

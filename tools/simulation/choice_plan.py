@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tools.simulation.aws import Call
     from tools.simulation.decisions import Rates
-    from tools.simulation.scenarios import Scenario
+    from tools.simulation.scenario import Scenario
     from tools.simulation.scheduler import Actor, Scheduler
     from tools.simulation.trace import Trace
 
@@ -61,6 +61,7 @@ class ChoicePlan(FaultPlan):
         self.creates_per_minute = 600
         self.propagation_seconds = 0.0
         self.reuses_environments = False
+        self.part_bytes = 1
         self.taken: dict[str, str] = {}
         self.on_choice: Callable[[Actor, str, str, Sequence[str]], None] = lambda *_: None
         self.is_stopped = False
@@ -142,7 +143,11 @@ class ChoicePlan(FaultPlan):
             return self._choose_answer(actor)
         if kind == "webhook":
             return self._decide(actor, kind, self._scenario.list_faults("lost", "late"))
-        return "twice" if kind == "queue" and self._scenario.duplicates_messages else NOTHING
+        duplicates = {
+            "queue": self._scenario.duplicates_messages,
+            "invocation": self._scenario.duplicates_invocations,
+        }
+        return "twice" if duplicates.get(kind) else NOTHING
 
     def _choose_answer(self, actor: Actor) -> str:
         """Choose what a receiver answers. Its caller knows only answers, so the rest happens here."""
@@ -220,6 +225,10 @@ class ChoicePlan(FaultPlan):
     def draw_late_create_delay(self, actor: Actor) -> float:
         del actor
         return self._scenario.late_seconds
+
+    def draw_repetition_delay(self, actor: Actor) -> float:
+        del actor
+        return 0.0
 
     def draw_run_times(self, source: random.Random) -> tuple[float, float]:
         del source

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,10 @@ class ConcurrencyInvariants:
         observe_writes(world.aws, self._check_write)
         self._check_earlier = world.replicate.on_create
         world.replicate.on_create = self._check_create
-        world.scheduler.call_at(world.plan.quiet_from + 2 * _SETTLED_SECONDS, self._sample)
+        # The faults of a scenario are few, and do not stop.
+        quiet_from = world.plan.quiet_from if world.plan.quiet_from < math.inf else world.scheduler.now
+        world.scheduler.call_at(quiet_from + 2 * _SETTLED_SECONDS, self._sample)
+        invariants.memories.append(self._describe_memory)
 
     def expect_tenant_limit(self, number: int) -> None:
         """Learn the limit of the tenant that is about to be set."""
@@ -66,6 +70,10 @@ class ConcurrencyInvariants:
         """Learn that the limit is set: from some time after this, it applies to everything."""
         if self._limited_since is None:
             self._limited_since = self._world.scheduler.now
+
+    def _describe_memory(self) -> tuple[object, ...]:
+        running = [(name, sorted(keys)) for name, keys in sorted(self._running.items()) if keys]
+        return running, sorted(self._held.items()), sorted(self._idle_samples.items())
 
     def _check_write(self, table: str, _old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
         if table != Table.JOBS or new is None or new["sk"]["S"] != "JOB" or is_deletion_item(new):

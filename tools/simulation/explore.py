@@ -14,15 +14,19 @@ from collections import Counter, deque
 from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING
 
+from tools.simulation.batch_invariants import BatchInvariants
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.choice_plan import ChoicePlan, is_crash, is_preemption
+from tools.simulation.concurrency_invariants import ConcurrencyInvariants
 from tools.simulation.cost_invariants import CostInvariants
+from tools.simulation.deletions import DeletionInvariants
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.fingerprint import Fingerprints
 from tools.simulation.invariants import Invariants
 from tools.simulation.run import START, logs_in_trace
 from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
-from tools.simulation.scenarios import SCENARIOS, Cast
+from tools.simulation.scenario import Cast
+from tools.simulation.scenarios import SCENARIOS
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
@@ -35,7 +39,8 @@ if TYPE_CHECKING:
     from tools.simulation.scheduler import Actor
 
 _SEED = 1
-_MAX_REST_SECONDS = 6 * 3600.0
+# What is called back again and again until a run ends.
+_BACKGROUND = ("World.", "ConcurrencyInvariants.")
 _STEP_SECONDS = 60.0
 
 
@@ -121,14 +126,15 @@ def run_scenario(
     scenario = SCENARIOS[name]
     scheduler = Scheduler(_SEED, start=START)
     trace = Trace(keeps_steps=keeps_steps)
-    with deterministic_process(scheduler, Counter()), logs_in_trace(scheduler, trace):
+    metrics = Counter[str]()
+    process = deterministic_process(scheduler, metrics, slice_lines=scenario.slice_lines)
+    with process, logs_in_trace(scheduler, trace):
         plan = ChoicePlan(scheduler, trace, scenario, script)
-        world = World(scheduler, plan, trace, counts_usage=False)
+        # Only batches need what the usage function counts.
+        features = scenario.features
+        world = World(scheduler, plan, trace, counts_usage=features.has_batches, features=features)
         invariants = Invariants(world)
-        DeliveryInvariants(world, invariants)
-        BreakerInvariants(world, invariants)
-        CostInvariants(world, invariants)
-        StreamInvariants(world, invariants)
+        cast = _watch(world, invariants)
         fingerprints = Fingerprints(world, plan, invariants)
 
         def on_choice(actor: Actor, key: str, _step: str, options: Sequence[str]) -> None:
@@ -142,30 +148,45 @@ def run_scenario(
                 plan.stop(actor)
 
         plan.on_choice = on_choice
-        scenario.start(Cast(world, invariants))
+        scenario.start(cast)
         try:
-            _run_until_rest(world, plan, invariants)
+            _run_until_rest(world, plan, invariants, scenario.rest_seconds)
+            invariants.check_metrics(metrics)
         finally:
             scheduler.discard()
     is_pruned = plan.is_stopped and not invariants.is_violated
     return ScenarioRun(trace, invariants.violation, is_pruned)
 
 
-def _run_until_rest(world: World, plan: ChoicePlan, invariants: Invariants) -> None:
+def _watch(world: World, invariants: Invariants) -> Cast:
+    """Add the watchers that the features of the world need, and return those who act in it."""
+    DeliveryInvariants(world, invariants)
+    BreakerInvariants(world, invariants)
+    CostInvariants(world, invariants)
+    StreamInvariants(world, invariants)
+    features = world.features
+    batches = BatchInvariants(world, invariants, budgeted_tenant=None) if features.has_batches else None
+    limits = ConcurrencyInvariants(world, invariants) if features.has_limits else None
+    deletions = DeletionInvariants(world, invariants) if features.has_deletions else None
+    return Cast(world, invariants, batches=batches, limits=limits, deletions=deletions)
+
+
+def _run_until_rest(world: World, plan: ChoicePlan, invariants: Invariants, max_seconds: float) -> None:
     """Run until nothing is left to do, then check what must hold at rest."""
 
     def should_stop() -> bool:
         return plan.is_stopped or invariants.is_violated
 
-    end = START + _MAX_REST_SECONDS
+    end = START + max_seconds
     scheduler = world.scheduler
     while scheduler.now < end:
         scheduler.run(scheduler.now + _STEP_SECONDS)
         if should_stop():
             return
-        has_actors = any(name for when, name in scheduler.describe_pending() if not name.startswith("World."))
+        has_actors = any(not name.startswith(_BACKGROUND) for _, name in scheduler.describe_pending())
         if not has_actors and world.is_at_rest():
             break
+    invariants.check_jobs_ended()
     invariants.check_at_rest()
 
 

@@ -36,6 +36,7 @@ _ERROR_CODES = {
 }
 # The sweep runs at full minutes.
 _SWEEP_SECONDS = 60.0
+_MAX_REPETITION_SECONDS = 60.0
 _FAILURES = frozenset({"rejected", "timeout", "late"})
 _NO_FAULTS = Rates()
 
@@ -131,6 +132,8 @@ class FaultPlan:
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))
         self.creates_per_minute = source.choice((600, 600, 12))
         self.creates_burst = 5
+        # The results of a few lines are several parts.
+        self.part_bytes = 900
         # The time that a stream, an index and the event bus take.
         self.propagation_seconds = 0.05
         # Whether invocations share execution environments, and the caches in them.
@@ -213,6 +216,10 @@ class FaultPlan:
         self._scheduler.call_at(self._scheduler.now + delay, land)
         self._scheduler.sleep(_SDK_TIMEOUT_SECONDS)
         raise ReadTimeoutError(endpoint_url="late")
+
+    def draw_repetition_delay(self, actor: Actor) -> float:
+        """Return when the second of two copies of an asynchronous invocation reaches its function."""
+        return actor.random.uniform(0.0, _MAX_REPETITION_SECONDS)
 
     # Processes
 

@@ -78,8 +78,10 @@ class Fingerprints:
             position = state["_position"]
             waiting = [self._hash(record["dynamodb"]) for record in stream.read(position, 100)]
             yield position, state["_attempts"], state["_is_busy"], state["_limit"], waiting
-        for source in self._world.sources.values():
+        for source in (*self._world.sources.values(), self._world.batch_worker):
             yield vars(source)["_invocations"]
+        # Those of large batches are the only uploads.
+        yield self._world.aws.s3.describe_uploads(BUCKET)
 
     def _describe_predictions(self) -> Iterable[object]:
         for prediction in self._world.replicate.predictions.values():

@@ -109,7 +109,7 @@ from tools.simulation.budget_invariants import CEILING_MICRO_USD
 from tools.simulation.concurrency_invariants import StaticEntries
 from tools.simulation.cost_invariants import PRICES
 from tools.simulation.replicate import STREAM_HOST_URL, ReplicateAdapter
-from tools.simulation.resources import BUCKET, BUS, Queue, Table
+from tools.simulation.resources import BUCKET, BUS, DUE_SHARDS, Queue, Table
 from tools.simulation.timestamps import VirtualClock
 
 if TYPE_CHECKING:
@@ -241,7 +241,7 @@ class Composition:
         self.clock = VirtualClock(scheduler)
         self.audit: AuditLog = NoAuditLog()
         self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
-        self.delivery_settings = DeliverySettings()
+        self.delivery_settings = DeliverySettings(due_shards=DUE_SHARDS)
         self.urls = CallbackUrls(WEBHOOK_BASE_URL, ROOT_SECRET)
         s3 = aws.client("s3")
         self.documents = S3DocumentStore(lambda: s3, BUCKET, max_inline_bytes=plan.max_inline_bytes)
@@ -348,6 +348,7 @@ class Composition:
             updater=self.updater,
             queue=self.dispatch_queue,
             control_table=self._control_table(),
+            part_bytes=self._plan.part_bytes,
             checkpoint=self._checkpoint,
         )
 

@@ -95,6 +95,7 @@ class Invariants:
         world.on_checkpoint.append(self._check_harvesters)
         world.on_failed_receive.append(self._check_failed_receive)
         world.aws.sqs.on_receive = self._check_group
+        world.scheduler.on_failure = self._check_failure
 
     def report(self, guarantee: str, detail: str) -> None:
         """Record a violation; the first one counts."""
@@ -249,6 +250,16 @@ class Invariants:
             reasons.append(f"{type(failed.error).__name__}: {failed.error}")
             if len(reasons) >= _MAX_CLEAN_FAILURES:
                 self.report("waiting uses up no receives", f"{failed.queue}: {failed.body} {reasons}")
+
+    def _check_failure(self, actor: Actor, error: Exception) -> None:
+        """No caller and no function ends by an exception that nothing handles."""
+        self.report("no unexpected error", f"{actor.name}: {error!r}")
+
+    def check_metrics(self, metrics: Mapping[str, int]) -> None:
+        """Check that no function has counted an error that it did not expect."""
+        for name in metrics:
+            if name.endswith(" unexpected"):
+                self.report("no unexpected error", f"{name}: {metrics[name]}")
 
     def _check_group(self, queue: str, message: Message) -> None:
         """What a function receives names its tenant, without which the queue is not fair."""

@@ -14,7 +14,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.errors import NotFoundError, ProxyError
 from tools.simulation.scheduler import ProcessCrash
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ class EnvironmentPool:
         self.running -= 1
         if self.reuses and not is_crashed:
             self.idle.append(environment)
+
+
+def report_unexpected(scheduler: Scheduler, actor: Actor, error: BaseException | None) -> None:
+    """Report an exception that ended an invocation, unless it says what to do next."""
+    if isinstance(error, Exception) and not isinstance(error, ProxyError):
+        scheduler.on_failure(actor, error)
 
 
 @dataclass(slots=True)
@@ -162,8 +168,9 @@ class AsynchronousFunction:
         environment = self.pool.take()
         self._invocations += 1
 
-        def on_end(_actor: Actor, error: BaseException | None) -> None:
+        def on_end(actor: Actor, error: BaseException | None) -> None:
             self.pool.give_back(environment, is_crashed=isinstance(error, ProcessCrash))
+            report_unexpected(self.scheduler, actor, error)
 
         self.scheduler.spawn(
             f"{self.function}-{self._invocations}",
@@ -238,8 +245,9 @@ class StreamSource:
         def run() -> None:
             outcome.append(self.handle(environment, records))
 
-        def on_end(_actor: Actor, error: BaseException | None) -> None:
+        def on_end(actor: Actor, error: BaseException | None) -> None:
             self.pool.give_back(environment, is_crashed=isinstance(error, ProcessCrash))
+            report_unexpected(self.scheduler, actor, error)
             self._is_busy = False
             self._finish(records, 0 if error is not None else outcome[0])
 

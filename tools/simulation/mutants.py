@@ -67,10 +67,11 @@ from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDel
 from replicate_proxy.webhooks.notifier import Notifier
 from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
-from tools.simulation.batch_mutants import BATCH_MUTANTS
+from tools.simulation.batch_mutants import BATCH_MUTANTS, PROGRESS_MUTANT, PROGRESS_SCRIPT
 from tools.simulation.decisions import Rates
 from tools.simulation.explore import Budget, explore, run_scenario
 from tools.simulation.faults import FaultMix
+from tools.simulation.read_mutants import RESULT_MUTANTS, SEARCH_MUTANTS
 from tools.simulation.run import RunSettings, run_seed
 
 if TYPE_CHECKING:
@@ -82,11 +83,12 @@ if TYPE_CHECKING:
 
 SETTINGS = RunSettings(jobs=25)
 _WITH_ACCOUNTS = RunSettings(jobs=25, own_account_share=1.0)
-_WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=0.8)
+_WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=1.0)
 _WITH_QUEUE_LIMITS = RunSettings(jobs=25, fallback_share=1.0, queue_limit_share=1.0)
 _WITH_RETRIES = RunSettings(jobs=25, retry_share=1.0)
 _WITH_DELETIONS = RunSettings(jobs=25, delete_share=1.0)
 _WITH_BATCHES = RunSettings(jobs=25, delete_share=0.3, batch_share=1.0)
+_WITH_SEARCHES = RunSettings(jobs=25, delete_share=0.3, searches=12)
 _WITH_LIMITS = RunSettings(jobs=25, fallback_share=0.3, limited_share=1.0)
 
 
@@ -241,9 +243,10 @@ def _move_head_without_condition(self: Any, record: Any) -> Any:
 def _create_and_reserve_later(self: Any, jobs: Any, hold: Any, *, batch: Any = None) -> None:
     _create_budgeted(self, jobs, replace(hold, states=()), batch=batch)
     for state in hold.states:
-        self._client.transact_write_items(
-            TransactItems=[self._build_reservation(state, hold.total_micro_usd)]
-        )
+        with translate_dynamodb_errors("reserve"):
+            self._client.transact_write_items(
+                TransactItems=[self._build_reservation(state, hold.total_micro_usd)]
+            )
 
 
 def _claim_probe_of_others(self: Any) -> bool:
@@ -347,6 +350,17 @@ _open_breaker: Callable[..., Any] = BreakerStore.open
 LATE_WEBHOOKS = FaultMix(
     replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
 )
+_UNKNOWN_OUTCOMES = FaultMix(
+    replicate_creates=Rates(reset=0.3, response_lost=0.5), webhooks=Rates(lost=0.3, very_late=0.7)
+)
+_UNHEARD_CREATES = FaultMix(
+    replicate_creates=Rates(status_500_after=0.4, reset=0.1), webhooks=Rates(lost=0.7)
+)
+_REPEATED_AND_SLOW = FaultMix(
+    messages=Rates(twice=0.5), aws_reads=Rates(pause_after=0.1), aws_writes=Rates(pause_after=0.1)
+)
+# The process that records a change ends after that, and another one records it while its job is deleted.
+_RECORDED_TWICE = {"notify-0-4/5": "crash_after", "notify-0-6/2": "pause 10"}
 _LONG_RUNS = FaultMix(runs=Rates(long=1.0))
 _LOST_RESPONSES = FaultMix(aws_writes=Rates(response_lost=0.08), runs=Rates(instant=0.3))
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
@@ -392,7 +406,7 @@ MUTANTS: tuple[Mutant, ...] = (
         "what an ended job may own is adopted by others",
         "tenants are isolated",
         ((job_store.DynamoJobStore, "dispute_prediction", lambda *_arguments, **_options: None),),
-        mix=LATE_WEBHOOKS,
+        mix=_UNKNOWN_OUTCOMES,
     ),
     Mutant(
         "an adopted prediction is kept when it proves to be another job's",
@@ -416,6 +430,7 @@ MUTANTS: tuple[Mutant, ...] = (
                 {**_transitions, HarvestLeaseAcquired: _lease_without_condition},
             ),
         ),
+        mix=_REPEATED_AND_SLOW,
     ),
     Mutant(
         "a job is given up although it has moved on",
@@ -662,12 +677,13 @@ MUTANTS: tuple[Mutant, ...] = (
             (SlotGate, "_hold", _hold_and_leave),
             (SlotRepair, "run", lambda *_arguments: 0),
         ),
-        settings=_WITH_LIMITS,
+        scenario="line",
     ),
     Mutant(
         "the search for a prediction does not know how a fallback names its input",
         "never paid twice",
         ((resolve_submission, "load_sent_input", lambda job, documents: documents.load(job.input)),),
+        mix=_UNHEARD_CREATES,
         settings=_WITH_FALLBACKS,
     ),
     Mutant(
@@ -718,7 +734,8 @@ MUTANTS: tuple[Mutant, ...] = (
         "deliveries are deleted while their change may still be sent",
         "delivered once after success",
         ((deletion_model, "_FIRST_PASS_DELAY", timedelta(0)),),
-        settings=_WITH_DELETIONS,
+        scenario="deletion",
+        script=_RECORDED_TWICE,
     ),
     Mutant(
         "a deletion does not wait for what comes late",
@@ -732,5 +749,7 @@ MUTANTS: tuple[Mutant, ...] = (
         ((DynamoDeliveryRemover, "remove_job", lambda *_arguments: 0),),
         settings=_WITH_DELETIONS,
     ),
-    *(Mutant(name, guarantee, patches, settings=_WITH_BATCHES) for name, guarantee, patches in BATCH_MUTANTS),
+    Mutant(*PROGRESS_MUTANT, scenario="batch", script=PROGRESS_SCRIPT),
+    *(Mutant(*mutant, settings=_WITH_BATCHES) for mutant in (*BATCH_MUTANTS, *RESULT_MUTANTS)),
+    *(Mutant(*mutant, settings=_WITH_SEARCHES) for mutant in SEARCH_MUTANTS),
 )

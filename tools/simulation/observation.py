@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from tools.simulation.aws import InMemoryAws
-    from tools.simulation.aws.dynamodb.table import StoredItem
     from tools.simulation.aws.dynamodb.values import Key
     from tools.simulation.aws.s3 import StoredObject
 
@@ -53,28 +52,36 @@ def read_items(aws: InMemoryAws, table: str) -> Iterator[dict[str, Any]]:
 
 
 class ConvertedRecords[Converted]:
-    """The records of a table in another form. A stored item never changes, so each is converted only once.
+    """The records of a table in another form, in the order of their first writes.
 
-    `convert` returns None for records that are left out.
+    Only those that were written since the last read are converted. `convert` returns None for records that
+    are left out.
     """
 
     def __init__(
         self, aws: InMemoryAws, table: str, convert: Callable[[Mapping[str, Any]], Converted | None]
     ) -> None:
-        self._items = aws.dynamodb.tables[table].items
         self._convert = convert
-        self._known: dict[Key, tuple[StoredItem, Converted | None]] = {}
+        self._key_of = aws.dynamodb.tables[table].schema.key.key_of
+        self._known: dict[Key, Converted | None] = {}
+        self._written: dict[Key, Item] = {}
+        aws.dynamodb.tables[table].observers.append(self._note_write)
 
     def read(self) -> list[Converted]:
         """Return what the present records are converted to."""
-        found = (self._read(key, stored) for key, stored in self._items.items())
-        return [converted for converted in found if converted is not None]
+        for key, item in self._written.items():
+            self._known[key] = self._convert(from_item(item))
+        self._written.clear()
+        return [converted for converted in self._known.values() if converted is not None]
 
-    def _read(self, key: Key, stored: StoredItem) -> Converted | None:
-        known = self._known.get(key)
-        if known is None or known[0] is not stored:
-            known = self._known[key] = (stored, self._convert(from_item(stored.item)))
-        return known[1]
+    def _note_write(self, old: Item | None, new: Item | None) -> None:
+        key = self._key_of(new or old or {})
+        if new is not None:
+            self._known.setdefault(key)
+            self._written[key] = new
+        else:
+            del self._known[key]
+            self._written.pop(key, None)
 
 
 def read_partition(

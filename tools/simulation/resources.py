@@ -8,6 +8,8 @@ STACK = "simulation"
 BUCKET = "DataBucket"
 BUS = f"{STACK}-bus"
 BATCH_FUNCTION = f"{STACK}-batch"
+# Each sweep reads every shard of the indexes of due times: fewer than in a deployed stack.
+DUE_SHARDS = 2
 
 
 class Table(StrEnum):

@@ -31,6 +31,7 @@ from tools.simulation.operators import KeyOperators
 from tools.simulation.retries import RetryOperators
 from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scheduler import Scheduler
+from tools.simulation.searches import Searchers
 from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
 from tools.simulation.usage_invariants import UsageInvariants
@@ -64,6 +65,7 @@ class RunSettings:
     time, and of the predictions start slowly. Operators retry `retry_share` of the failed and canceled jobs.
     Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many. If `batch_share`
     is not 0, there are large batches, with that share of `jobs` as lines in addition to the other jobs.
+    Callers search their predictions `searches` times.
     Violations of the guarantees in `ignored` do not stop the run.
     """
 
@@ -78,6 +80,7 @@ class RunSettings:
     retry_share: float = 0.0
     delete_share: float = 0.0
     batch_share: float = 0.0
+    searches: int = 0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -102,6 +105,7 @@ class RunResult:
     retried: int = 0
     deleted: int = 0
     large_batches: Mapping[str, int] = field(default_factory=dict)
+    reads: Mapping[str, int] = field(default_factory=dict)
 
 
 @garbage_collected_at_end()
@@ -139,11 +143,20 @@ def run_seed(
         batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
         if features.has_batches:
             BatchCallers(world, batches, settings, tenants=TENANTS).start()
+        Searchers(
+            world,
+            invariants,
+            count=settings.searches,
+            seconds=settings.fault_seconds / 2,
+            tenants=TENANTS,
+        ).start()
         try:
             scheduler.run(plan.quiet_from)
+            invariants.check_metrics(metrics)
             _run_until_rest(world, invariants)
             if not invariants.is_violated:
                 invariants.check_at_rest()
+                invariants.check_metrics(metrics)
             jobs = world.read_jobs()
         finally:
             scheduler.discard()
@@ -164,6 +177,7 @@ def run_seed(
         retried=sum(job.retried_from is not None for job in jobs),
         deleted=len(world.deleted_jobs),
         large_batches=batches.describe(),
+        reads=world.reads,
     )
 
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Self
 from unittest import mock
 
 from replicate_proxy import observability, parallel
+from replicate_proxy.aws import deletion_store, job_records, job_store, job_stream
 from replicate_proxy.batches import expander
 from replicate_proxy.deletion import sweep as deletion_sweep
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.replicate_api import circuit_breaker
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
-from replicate_proxy.services import sweep
-from tools.simulation.batch_functions import SLICE_LINES
+from replicate_proxy.services import prediction_list, rendering, sweep
+from tools.simulation.resources import DUE_SHARDS
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
     from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings
     from tools.simulation.scheduler import Scheduler
+
+
+# So that a few lines are several slices, and a few predictions several pages.
+SLICE_LINES = 4
+_PAGE_SIZE = 4
+_MAX_READS = 2
 
 
 class _WorkerPool:
@@ -78,9 +85,28 @@ class _ActorLocalStore:
         return store
 
 
+def _convert_once(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Return a function that converts each image of an item once.
+
+    Images never change, each is in two records of the stream, and two functions read them.
+    """
+    known: dict[int, tuple[Any, Any]] = {}
+
+    def convert_once(image: Any) -> Any:
+        found = known.get(id(image))
+        if found is None:
+            # The image is kept, so that no other one gets its id.
+            found = known[id(image)] = (image, convert(image))
+        return found[1]
+
+    return convert_once
+
+
 @contextmanager
-def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterator[None]:
-    """Replace time, randomness and threads; count the metrics that the code emits."""
+def deterministic_process(
+    scheduler: Scheduler, metrics: Counter[str], *, slice_lines: int = SLICE_LINES
+) -> Iterator[None]:
+    """Replace time, randomness, threads and sizes; count the metrics that the code emits."""
     outside = random.Random(f"{scheduler.seed}/outside")
 
     def read_time() -> float:
@@ -110,7 +136,15 @@ def deterministic_process(scheduler: Scheduler, metrics: Counter[str]) -> Iterat
             (sweep, "ThreadPoolExecutor", pool),
             (deletion_sweep, "ThreadPoolExecutor", pool),
             (parallel, "ThreadPoolExecutor", pool),
-            (expander, "SLICE_LINES", SLICE_LINES),
+            (rendering, "ThreadPoolExecutor", pool),
+            (expander, "SLICE_LINES", slice_lines),
+            (job_records, "DUE_PARTITIONS", job_records.DUE_PARTITIONS[:DUE_SHARDS]),
+            (job_store, "DUE_PARTITIONS", job_records.DUE_PARTITIONS[:DUE_SHARDS]),
+            (job_records, "DELETION_PARTITIONS", job_records.DELETION_PARTITIONS[:DUE_SHARDS]),
+            (deletion_store, "DELETION_PARTITIONS", job_records.DELETION_PARTITIONS[:DUE_SHARDS]),
+            (job_stream, "_job_from_image", _convert_once(job_stream._job_from_image)),  # noqa: SLF001 - see there
+            (prediction_list, "PAGE_SIZE", _PAGE_SIZE),
+            (prediction_list, "MAX_READS", _MAX_READS),
             (circuit_breaker, "_ThreadLocalStore", local_store),
             (observability, "_record", record_metric),
         ):

@@ -81,6 +81,8 @@ class Scheduler:
         self.seed = seed
         self.now = start
         self.current: Actor | None = None
+        # Learns which exception has ended an actor that nobody waits for.
+        self.on_failure: Callable[[Actor, Exception], None] = _raise
         self._is_stopped = False
         self._until = start
         self._queue: list[tuple[float, int, Actor | None, Callable[[], None] | None]] = []
@@ -107,7 +109,10 @@ class Scheduler:
         delay_seconds: float = 0,
         on_end: Callable[[Actor, BaseException | None], None] | None = None,
     ) -> Actor:
-        """Start an actor. `on_end` gets the exception that ended it, if any; it must not block."""
+        """Start an actor. `on_end` gets the exception that ended it, if any; it must not block.
+
+        Without it, `on_failure` gets the exception.
+        """
         deadline = self.now + delay_seconds + timeout_seconds if timeout_seconds else float("inf")
         actor = Actor(name, self.seed, deadline=deadline, parent=None)
         self._start(actor, function, delay_seconds, on_end)
@@ -115,7 +120,9 @@ class Scheduler:
 
     def sleep(self, seconds: float) -> None:
         """Let the current actor wait. Raises ProcessCrash if its process ends meanwhile."""
-        actor = self.actor
+        actor = self.current
+        if actor is None:
+            raise RuntimeError("no actor is running")
         process = actor.process
         when = self.now + seconds
         if when >= process.deadline:
@@ -268,6 +275,8 @@ class Scheduler:
             actor.has_ended = True
             if on_end is not None:
                 on_end(actor, failure)
+            elif isinstance(failure, Exception):
+                self.on_failure(actor, failure)
 
         actor.greenlet = greenlet(run, parent=self._hub)
         self._push(self.now + delay_seconds, actor, None)
@@ -304,3 +313,7 @@ class Scheduler:
         self._number += 1
         number = self._number + _LAST if runs_last else self._number
         heapq.heappush(self._queue, (when, number, actor, callback))
+
+
+def _raise(actor: Actor, error: Exception) -> None:
+    raise RuntimeError(f"{actor.name} has failed") from error

@@ -31,6 +31,7 @@ from tools.simulation.lambda_service import (
     FilteredShard,
     QueueSource,
     StreamSource,
+    report_unexpected,
 )
 from tools.simulation.observation import (
     ConvertedRecords,
@@ -77,6 +78,7 @@ _UNREAD_INDEXES = frozenset({"by_time", "by_outcome"})
 _WEBHOOK_TIMEOUT_SECONDS = 10.0
 _SWEEP_TIMEOUT_SECONDS = 55.0
 _SWEEP_RESERVED = timedelta(seconds=8)
+_SWEEP_SLACK = timedelta(seconds=10)
 _BATCH_RESERVED = timedelta(seconds=20)
 _DISPATCH_RESERVED_SECONDS = 5.0
 _MINUTE = 60.0
@@ -139,6 +141,8 @@ class World:
         self._usage_pool = self._build_pool(self.composition.build_usage)
         self._ingest_pool = self._build_pool(self.composition.build_ingest)
         self.sweep_crashes: list[float] = []
+        # What callers have read page by page
+        self.reads: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
         self._jobs = ConvertedRecords(self.aws, Table.JOBS, _parse_job)
         # As they were when they were deleted
@@ -150,6 +154,7 @@ class World:
         if counts_usage:
             self.streams += self._connect_usage()
         observe_writes(self.aws, self._poll_streams_after_write)
+        self._started_at = scheduler.now
         scheduler.call_at(scheduler.now + _MINUTE, self._start_sweep)
 
     # Event sources
@@ -173,7 +178,7 @@ class World:
         }
 
     def _connect_batches(self) -> None:
-        worker = AsynchronousFunction(
+        self.batch_worker = AsynchronousFunction(
             scheduler=self.scheduler,
             function="batch",
             pool=self._build_pool(self.composition.build_batch_worker),
@@ -182,7 +187,7 @@ class World:
             draw_delays=self._anomalies.invocation_delays,
         )
         self.aws.functions.register(BATCH_FUNCTION, lambda _event: None)
-        self.aws.functions.on_asynchronous = worker.accept
+        self.aws.functions.on_asynchronous = self.batch_worker.accept
         # The parts of results are small, too.
         self.aws.s3.min_part_bytes = 1
 
@@ -202,11 +207,12 @@ class World:
         self.poll_soon()
 
     def _pass_gate(self, call: Call, perform: Callable[[], Any]) -> Any:
+        if call.service != "sqs" or not call.is_write:
+            return self.plan.pass_gate(call, perform)
         try:
             return self.plan.pass_gate(call, perform)
         finally:
-            if call.service == "sqs" and call.is_write:
-                self.poll_soon()
+            self.poll_soon()
 
     def _build_source(
         self, queue: Queue, function: str, build: Callable[[], Any], handle: Callable[[Any, str], None]
@@ -330,21 +336,22 @@ class World:
     # Sweep
 
     def _start_sweep(self) -> None:
-        """Start the sweep of this minute, unless nothing is due: it would read empty indexes."""
+        """Start the sweep of this minute, named by it, unless nothing is due: it would read empty indexes."""
         self.scheduler.call_at(self.scheduler.now + _MINUTE, self._start_sweep)
         self.aws.dynamodb.expire()
         if not self._is_anything_due():
             return
         environment = self._sweep_pool.take()
 
-        def on_end(_actor: Actor, error: BaseException | None) -> None:
+        def on_end(actor: Actor, error: BaseException | None) -> None:
             self._sweep_pool.give_back(environment, is_crashed=error is not None)
+            report_unexpected(self.scheduler, actor, error)
             if error is not None:
                 self.sweep_crashes.append(self.scheduler.now)
 
-        self._calls["sweep"] += 1
+        minute = round((self.scheduler.now - self._started_at) / _MINUTE)
         self.scheduler.spawn(
-            f"sweep-{self._calls['sweep']}",
+            f"sweep-{minute}",
             lambda: self._sweep(environment),
             timeout_seconds=_SWEEP_TIMEOUT_SECONDS,
             on_end=on_end,
@@ -373,10 +380,13 @@ class World:
                             sweep.deletions.delete_jobs(deadline)
 
     def _is_anything_due(self) -> bool:
-        soon = self.clock.now() + timedelta(seconds=2 * _MINUTE)
+        """Return whether a sweep would find work, as far as it does not begin while it runs."""
+        soon = self.clock.now() + _SWEEP_SLACK
+        # Deliveries are enqueued up to a minute early.
+        next_minute = format_timestamp(soon + timedelta(seconds=_MINUTE))
         return (
             has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(soon))
-            or has_due_entry(self.aws, Table.DELIVERIES, "by_due", before=format_timestamp(soon))
+            or has_due_entry(self.aws, Table.DELIVERIES, "by_due", before=next_minute)
             or self._has_due_batch(soon)
             or self._has_line()
         )
@@ -579,7 +589,7 @@ class AwsAnomalies:
         if choice == "lost":
             return ()
         if choice == "twice":
-            return soon, self._draw(0.0, _MINUTE)
+            return soon, self._plan.draw_repetition_delay(self._scheduler.actor)
         return (self._draw(1.0, _MINUTE) if choice == "late" else soon,)
 
     def _choose(self, rates: Any, kind: str) -> str:

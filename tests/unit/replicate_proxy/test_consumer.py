@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 
-from replicate_proxy.consumer import identify_job, log_message_outcome
+from replicate_proxy.consumer import handle_messages, identify_job, log_message_outcome
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, NotFoundError, PermanentError, RetryableError
 from replicate_proxy.observability import Metric
@@ -31,6 +31,26 @@ def test_error_is_raised_and_counted_unless_it_is_temporary(
         raise error
 
     assert emitted.sum_by(Metric.MESSAGE_FAILED, "reason") == counted
+
+
+def test_failed_messages_are_returned_and_the_others_are_handled() -> None:
+    errors = {"1": KeyError("bug"), "2": RetryableError("busy"), "3": NotFoundError("no such job")}
+    handled = []
+
+    def handle(body: str) -> None:
+        handled.append(body)
+        if body in errors:
+            raise errors[body]
+
+    records = [
+        {"messageId": f"m-{body}", "body": body, "attributes": {"ApproximateReceiveCount": "1"}}
+        for body in ("0", "1", "2", "3", "4")
+    ]
+
+    assert handle_messages({"Records": records}, handle) == {
+        "batchItemFailures": [{"itemIdentifier": "m-1"}, {"itemIdentifier": "m-2"}]
+    }
+    assert handled == ["0", "1", "2", "3", "4"]
 
 
 def test_message_of_unknown_job_is_dropped(emitted: MetricsReader) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import io
 import json
 import threading
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
-from replicate_proxy.observability import Metric, count, measure_seconds
+from replicate_proxy.observability import CompactLogFormatter, Metric, count, measure_seconds
+from tests.support.handlers import LambdaContext
 from tests.support.metrics import MetricsReader
 
 ROOT = Path(__file__).parents[3]
@@ -45,6 +49,29 @@ def test_metric_with_dimensions_is_emitted_in_total_and_for_their_values(
     assert directive["Dimensions"] == [["service"], ["service", "reason"]]
     assert (document["service"], document["reason"]) == ("replicate-proxy", "rejected")
     assert document["JobFailed"] == [1.0]
+
+
+def test_log_line_has_no_keys_that_are_the_same_in_all_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    logger = Logger(
+        service="test", level="INFO", stream=stream, logger_formatter=CompactLogFormatter(utc=True)
+    )
+
+    @logger.inject_lambda_context(clear_state=True)
+    def handler(event: dict[str, Any], context: LambdaContext) -> None:
+        logger.info("handled", job_id="job1")
+
+    monkeypatch.delenv("_X_AMZN_TRACE_ID", raising=False)
+    handler({}, LambdaContext())
+    handler({}, LambdaContext())
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", "Root=1-2;Sampled=1")
+    handler({}, LambdaContext())
+
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    usual = {"level", "location", "message", "timestamp", "function_request_id", "job_id"}
+    assert set(lines[1]) == usual
+    assert set(lines[2]) == usual | {"xray_trace_id"}
+    assert set(lines[0]) - usual <= {"cold_start"}
 
 
 def test_count_of_several_threads_loses_nothing(emitted: MetricsReader) -> None:

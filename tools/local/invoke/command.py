@@ -23,7 +23,7 @@ from tools.local.invoke.engine import RELAY_SOCKET, DockerEngine, find_engine
 from tools.local.invoke.outcome import format_response, read_outcome
 from tools.local.invoke.relay import serve_relay
 from tools.local.invoke.samples import MAIN_SAMPLES, PreparedSample, SamplePreparer
-from tools.local.invoke.template import HANDLER_MODULE, build_invoke_template
+from tools.local.invoke.template import HANDLER_MODULE, adapt_to_samples, build_invoke_template
 from tools.local.loopback import receive_webhooks
 from tools.local.paths import LOCAL_FOLDER, ROOT, StackFolder
 from tools.local.screen import Screen
@@ -157,13 +157,7 @@ class _Invocation:
     def _build_variables(self, deployed: Mapping[str, Any]) -> dict[str, str]:
         """Return the variables of the deployed function, with the container's own files."""
         variables: dict[str, str] = deployed["Environment"]["Variables"]
-        settings = json.loads(variables["LOCAL_SETTINGS"])
-        settings["clock_offset_file"] = str(_CODE_FOLDER_IN_CONTAINER / _CLOCK_FILE)
-        del settings["faults_file"]
-        return variables | {
-            "LOCAL_SETTINGS": json.dumps(settings),
-            # The deployed sweep of a local stack goes on for most of a minute.
-            "SWEEP_DURATION_SECONDS": "0",
+        return adapt_to_samples(variables, _CODE_FOLDER_IN_CONTAINER / _CLOCK_FILE) | {
             container.RELAY_VARIABLE: self.engine.relay_target,
             container.PORTS_VARIABLE: ",".join(map(str, self.ports)),
         }

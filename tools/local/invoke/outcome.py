@@ -31,10 +31,11 @@ def read_outcome(output: str, sam_exit_code: int) -> Outcome:
         response = json.loads(text.splitlines()[-1])
     except ValueError:
         return Outcome(text, "the response of the function is not JSON")
-    return Outcome(response, _find_failure(response))
+    return Outcome(response, find_failure(response))
 
 
-def _find_failure(response: Any) -> str | None:
+def find_failure(response: Any) -> str | None:
+    """Return why the response says that the function did not do its work, None if it did."""
     if not isinstance(response, dict):
         return None
     if "errorMessage" in response:

@@ -1,5 +1,6 @@
 """The template that `sam local invoke` gets: one function of a built template, tied to the local stack."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,11 +59,7 @@ def build_invoke_template(
                     "CodeUri": str(code_folder),
                     "Handler": f"{HANDLER_MODULE}.lambda_handler",
                     "Environment": {
-                        "Variables": {
-                            **_remove_endpoints(variables),
-                            **_ENDPOINT_VARIABLES,
-                            "AWS_ENDPOINT_URL": endpoint_url,
-                        }
+                        "Variables": direct_to_emulator(variables, endpoint_url),
                     },
                 },
             },
@@ -82,5 +79,19 @@ def _build_layer(built: Template, logical_id: str, build_folder: Path) -> dict[s
     }
 
 
-def _remove_endpoints(variables: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in variables.items() if not name.startswith("AWS_ENDPOINT_URL")}
+def adapt_to_samples(variables: Mapping[str, str], clock_file: Path) -> dict[str, str]:
+    """Return the variables of a deployed function with another clock, without faults and with one sweep."""
+    settings = json.loads(variables["LOCAL_SETTINGS"]) | {"clock_offset_file": str(clock_file)}
+    del settings["faults_file"]
+    return {
+        **variables,
+        "LOCAL_SETTINGS": json.dumps(settings),
+        # The deployed sweep of a local stack goes on for most of a minute.
+        "SWEEP_DURATION_SECONDS": "0",
+    }
+
+
+def direct_to_emulator(variables: Mapping[str, str], endpoint_url: str) -> dict[str, str]:
+    """Return the variables with the address and the credentials of the emulated AWS, always."""
+    others = {name: value for name, value in variables.items() if not name.startswith("AWS_ENDPOINT_URL")}
+    return {**others, **_ENDPOINT_VARIABLES, "AWS_ENDPOINT_URL": endpoint_url}

@@ -106,6 +106,14 @@ class InMemoryS3(Service):
         """Return the objects of a bucket by key, in no particular order."""
         return self._buckets[bucket].objects
 
+    def describe_uploads(self, bucket: str) -> list[tuple[str, str, list[tuple[int, str]]]]:
+        """Return ID, key, and the numbers and ETags of the parts of each upload that is not completed."""
+        return [
+            (upload_id, upload.key, sorted((number, etag) for number, (_, etag) in upload.parts.items()))
+            for upload_id, upload in self._uploads.items()
+            if upload.bucket == bucket
+        ]
+
     def observe(self, bucket: str, observer: ObjectObserver) -> None:
         """Call the observer after each write and deletion of an object."""
         self._buckets[bucket].observers.append(observer)

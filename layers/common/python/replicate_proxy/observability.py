@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.logging.formatter import LambdaPowertoolsFormatter
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from replicate_proxy.errors import ConfigurationError, PermanentError, ProxyError
@@ -80,7 +81,24 @@ def _create_tracer() -> Tracer:
 # Many invocations have no metrics; Powertools warns about each of them.
 warnings.filterwarnings("ignore", message="No application metrics to publish", category=UserWarning)
 
-logger = Logger(utc=True, log_uncaught_exceptions=True)
+# CloudWatch Logs charges by the byte. The name of the log group, and the settings of the function, say the
+# same for all lines.
+_OMITTED_LOG_KEYS = frozenset({"service", "function_name", "function_arn", "function_memory_size"})
+
+
+class CompactLogFormatter(LambdaPowertoolsFormatter):
+    """Powertools' lines of JSON, without what all lines of a function have, and without the usual case."""
+
+    def serialize(self, log: Mapping[str, Any]) -> str:
+        omitted = set(_OMITTED_LOG_KEYS)
+        if not log.get("cold_start"):
+            omitted.add("cold_start")
+        if not _is_sampled():
+            omitted.add("xray_trace_id")
+        return super().serialize({name: value for name, value in log.items() if name not in omitted})
+
+
+logger = Logger(logger_formatter=CompactLogFormatter(utc=True), log_uncaught_exceptions=True)
 tracer = SampledTracer()
 metrics = Metrics()
 

@@ -82,7 +82,7 @@ ACCESS_TABLE = _required_text(
 )
 DELIVERIES_TABLE = _required_text(
     "DELIVERIES_TABLE",
-    ("admin", "batch", "console", "deliver", "endpoints", "notify", "sweep"),
+    ("admin", "batch", "console", "deliver", "dispatch", "endpoints", "notify", "sweep"),
     "Table of webhook endpoints, events and deliveries",
 )
 CONTROL_TABLE = _required_text(
@@ -384,6 +384,12 @@ ENABLE_REPLICATE_WEBHOOKS = _boolean(
     (*_JOB_WRITERS, "admin", "batch", "console"),
     "Whether Replicate sends webhooks; else polling",
     default=True,
+)
+REPORT_EVERY_START = _boolean(
+    "REPORT_EVERY_START",
+    ("dispatch",),
+    "Whether Replicate reports every start; else where a webhook or an endpoint has `start`",
+    default=False,
 )
 WEBHOOK_BASE_URL = _required_text(
     "WEBHOOK_BASE_URL", ("dispatch", "sweep"), "Base of the URL that Replicate calls back"

@@ -31,6 +31,43 @@ def call(method: str, resource: str, **params: str) -> tuple[int, Any]:
     return response["statusCode"], json.loads(response["body"])
 
 
+def build_router_with_group(added: list[str], *, failures: int = 0) -> Router:
+    router = Router()
+    router.get("/v1/predictions")(describe)
+
+    def add_routes(router: Router) -> None:
+        added.append("batches")
+        if len(added) <= failures:
+            raise OSError("not readable")
+        router.get("/v1/batches/{id}", query=("cursor",))(describe)
+
+    router.add_group("/v1/batches", add_routes)
+    return router
+
+
+def test_group_is_added_before_its_first_request_only() -> None:
+    added: list[str] = []
+    router = build_router_with_group(added)
+
+    assert router.handle(make_event("GET", "/v1/predictions"))["statusCode"] == 200
+    assert added == []
+    for _ in range(2):
+        event = make_event("GET", "/v1/batches/{id}", params={"id": "b"})
+        assert router.handle(event)["statusCode"] == 200
+    assert added == ["batches"]
+
+
+def test_group_that_fails_is_added_by_the_next_request() -> None:
+    router = build_router_with_group([], failures=1)
+    event = make_event("GET", "/v1/batches/{id}", params={"id": "b"})
+
+    assert [router.handle(event)["statusCode"] for _ in range(2)] == [500, 200]
+
+
+def test_routes_and_query_parameters_include_those_of_groups() -> None:
+    assert ("GET", "/v1/batches/{id}") in build_router_with_group([]).routes
+
+
 @pytest.mark.parametrize(("method", "resource"), [("POST", "/v1/predictions"), ("GET", "/nowhere")])
 def test_unregistered_route_is_not_found(method: str, resource: str) -> None:
     response = router.handle(make_event(method, resource))

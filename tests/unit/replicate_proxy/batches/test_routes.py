@@ -14,9 +14,9 @@ from replicate_proxy.api.routing import Router
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.batches.results import ResultReader
 from replicate_proxy.services.batch_list import BatchList
+from replicate_proxy.services.batch_reader import BatchReader
 from replicate_proxy.services.batch_results import BatchResults
 from replicate_proxy.services.batches import BatchService
-from replicate_proxy.services.query import BatchReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from tests.support.aws import JOBS_TABLE
 from tests.support.batches import TENANT, LargeBatches, make_lines

@@ -34,7 +34,7 @@ class FakeFileStore:
 
     files: dict[tuple[str, str], StoredFile] = field(default_factory=dict)
 
-    def save(self, file: StoredFile) -> None:
+    def save(self, file: StoredFile, *, was_pending: bool = False) -> None:
         self.files[file.tenant, file.id] = file
 
     def get(self, tenant: str, file_id: str) -> StoredFile | None:

@@ -80,7 +80,7 @@ def test_pending_file_is_listed_once_it_is_uploaded(store: FileStore) -> None:
     store.save(file)
     assert store.list_pending("acme", limit=5) == (file,)
     assert store.list_files("acme", before_id=None, limit=5).files == ()
-    store.save(replace(file, size_bytes=9))
+    store.save(replace(file, size_bytes=9), was_pending=True)
     assert store.list_pending("acme", limit=5) == ()
     assert store.list_files("acme", before_id=None, limit=5).files == (replace(file, size_bytes=9),)
 
@@ -89,7 +89,7 @@ def test_upload_in_parts_is_saved_and_forgotten_once_it_is_uploaded(store: FileS
     file = make_file(size_bytes=None, multipart=MultipartUpload("u", 2**32, 2**26))
     store.save(file)
     assert store.get("acme", file.id) == file
-    store.save(replace(file, size_bytes=2**32, multipart=None))
+    store.save(replace(file, size_bytes=2**32, multipart=None), was_pending=True)
     assert store.get("acme", file.id) == replace(file, size_bytes=2**32, multipart=None)
 
 

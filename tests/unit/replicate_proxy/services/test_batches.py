@@ -8,8 +8,8 @@ import pytest
 
 from replicate_proxy.errors import ConflictError, RetryableError
 from replicate_proxy.jobs.model import JobStatus, Submission, SubmissionKind
+from replicate_proxy.services.batch_reader import BatchState
 from replicate_proxy.services.ingest import JobRequest
-from replicate_proxy.services.query import BatchState
 from tests.support.builders import BASE_URL, VERSION
 from tests.support.pipeline import PRINCIPAL, Crash, Pipeline
 

@@ -56,22 +56,18 @@ def test_dispatch_creates_prediction_of_queued_job(pipeline: Pipeline) -> None:
     assert owner == PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN)
 
 
-@pytest.mark.parametrize(
-    ("fields", "events"),
-    [
-        ({}, ["start", "completed"]),
-        ({"webhook_events": ("logs", "completed")}, ["start", "logs", "completed"]),
-        ({"batch_id": "b1"}, ["start", "completed"]),
-        ({"batch_id": "b1", "batch_line": 7}, ["completed"]),
-        ({"batch_id": "b1", "batch_line": 7, "webhook_events": ("start",)}, ["start", "completed"]),
-    ],
-)
-def test_dispatch_asks_for_reports_that_somebody_waits_for(
-    fields: dict[str, Any], events: list[str], pipeline: Pipeline
-) -> None:
-    pipeline.dispatch_job(pipeline.put_job(**fields))
+@pytest.mark.parametrize("is_start_wanted", [True, False])
+def test_dispatch_asks_for_reports_that_somebody_waits_for(is_start_wanted: bool, pipeline: Pipeline) -> None:
+    pipeline.is_start_wanted = is_start_wanted
+    start = ["start"] if is_start_wanted else []
 
-    assert pipeline.replicate.webhook_events["p1"] == events
+    pipeline.dispatch_job(pipeline.put_job())
+    pipeline.dispatch_job(pipeline.put_job(webhook_events=("logs", "completed")))
+
+    assert pipeline.replicate.webhook_events == {
+        "p1": [*start, "completed"],
+        "p2": [*start, "logs", "completed"],
+    }
 
 
 @pytest.mark.parametrize(

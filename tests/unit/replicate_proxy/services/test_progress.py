@@ -17,7 +17,7 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import Job, JobStatus, TimelineStep
 from replicate_proxy.replicate_api.errors import RejectedError, UpstreamUnavailableError
 from replicate_proxy.services.prediction_list import PredictionList
-from replicate_proxy.services.progress_request import ProgressRequester
+from replicate_proxy.services.progress_request import REFRESHED_STATUSES, ProgressRequester
 from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
 from tests.support.aws import CONTROL_TABLE, create_control_table
@@ -32,11 +32,13 @@ URL = "https://replicate.delivery/out-0.png"
 class RunningPrediction:
     """A prediction that Replicate runs, and what a caller sees of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_started: bool = True) -> None:
         self.api = PredictionApi()
         self.id = self.api.post()[1]["id"]
         self.pipeline = self.api.pipeline
         self.pipeline.drain_messages()
+        if not is_started:
+            return
         self.report(status="processing")
         self.pipeline.send_webhook("p1")
         self.pipeline.drain_messages()
@@ -123,6 +125,14 @@ def test_earlier_report_that_arrives_late_is_ignored(prediction: RunningPredicti
     assert prediction.read()["logs"] == "50%"
 
 
+def test_look_finds_the_start_that_was_not_reported() -> None:
+    prediction = RunningPrediction(is_started=False)
+    assert prediction.read_twice()["status"] == "starting"
+    prediction.report(status="processing", logs="10%")
+    found = prediction.read_twice()
+    assert (found["status"], found["logs"]) == ("processing", "10%")
+
+
 def test_look_finds_the_end_when_the_webhook_is_lost(prediction: RunningPrediction) -> None:
     prediction.pipeline.replicate.finish("p1", output=["done"])
     assert prediction.read_twice()["status"] == "succeeded"
@@ -203,7 +213,18 @@ class TestRequester:
         requester.request_progress(self.make_running_job())
         assert (self.claims.count, self.queue.sent) == (1, [])
 
-    @pytest.mark.parametrize("status", [status for status in JobStatus if status is not JobStatus.PROCESSING])
+    def test_start_that_was_not_reported_is_asked_for_after_an_interval(self) -> None:
+        clock = FakeClock()
+        requester = self.build(clock)
+        job = make_job(JobStatus.SUBMITTED, replicate_id="p1", timeline={TimelineStep.SUBMITTED: NOW})
+        clock.advance(2)
+        requester.request_progress(job)
+        assert self.queue.sent == []
+        clock.advance(1)
+        requester.request_progress(job)
+        assert len(self.queue.sent) == 1
+
+    @pytest.mark.parametrize("status", sorted(set(JobStatus) - REFRESHED_STATUSES))
     def test_no_command_for_a_job_that_does_not_run(self, status: JobStatus) -> None:
         clock = FakeClock()
         requester = self.build(clock)
@@ -238,7 +259,7 @@ class TestRequester:
         add_prediction_read_routes(
             router,
             PredictionReader(store, renderer, requester),
-            PredictionList(store, prediction.pipeline.batch_store, renderer),
+            PredictionList(store, prediction.pipeline.batch_store.get, renderer),
         )
         clock.advance(10)
         event = make_event("GET", "/v1/predictions/{id}", params={"id": prediction.id})

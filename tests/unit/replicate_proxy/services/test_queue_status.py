@@ -59,7 +59,7 @@ class StatusApi:
             cache=cache,
         )
         self._router = Router()
-        add_queue_status_routes(self._router, lambda: reader)
+        add_queue_status_routes(self._router, reader)
 
     def get(self, **fields: Any) -> Any:
         self.seconds += 10

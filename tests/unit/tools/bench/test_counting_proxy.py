@@ -34,12 +34,12 @@ def test_query_is_rounded_up_as_a_whole() -> None:
 
 
 def test_write_counts_its_item() -> None:
-    assert count("PutItem", {"Item": LARGE}, {}).write_units == 5
+    assert count("PutItem", {"TableName": "t", "Item": LARGE}, {}).write_units == 5
 
 
 def test_several_writes_are_counted_one_by_one_and_twice_in_a_transaction() -> None:
     puts = [{"PutRequest": {"Item": LARGE}}, {"DeleteRequest": {"Key": SMALL}}]
-    items = [{"Put": {"Item": LARGE}}, {"Delete": {"Key": SMALL}}]
+    items = [{"Put": {"TableName": "t", "Item": LARGE}}, {"Delete": {"TableName": "t", "Key": SMALL}}]
 
     assert count("BatchWriteItem", {"RequestItems": {"t": puts}}, {}).write_units == 6
     assert count("TransactWriteItems", {"TransactItems": items}, {}).write_units == 12

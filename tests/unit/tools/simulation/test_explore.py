@@ -35,6 +35,15 @@ def test_explore_one_fault_finishes_without_violation() -> None:
     assert exploration.states > exploration.runs
 
 
+@pytest.mark.parametrize("name", ["batch-expand", "batch-cancel-bad"])
+def test_explore_one_choice_of_a_large_batch_finishes_without_violation(name: str) -> None:
+    exploration = explore(name, Budget(choices=1))
+
+    assert exploration.is_finished
+    assert not exploration.violations
+    assert exploration.runs > 50
+
+
 def test_explore_counts_the_same_runs_and_states_again() -> None:
     first, second = (explore("idempotency-key", Budget(crashes=0, faults=0, choices=1)) for _ in range(2))
 

@@ -7,15 +7,17 @@ from functools import cache
 
 import pytest
 
+from replicate_proxy.batches.worker import BatchWorker
 from tools.simulation.batch_mutants import BATCH_MUTANTS
 from tools.simulation.mutants import MUTANTS, hunt
+from tools.simulation.read_mutants import RESULT_MUTANTS
 from tools.simulation.run import RunResult, RunSettings, run_seed
 
 BATCHES = RunSettings(jobs=20, key_requests=0, delete_share=0.3, batch_share=1.0)
 SEEDS = range(1, 13)
 # Each of these breaks its guarantee within a few seeds; `make mutants` hunts all of them.
 SLOW_MUTANT = "the counts of a batch are written after the marks of its jobs"
-QUICK_MUTANTS = [name for name, *_ in BATCH_MUTANTS if name != SLOW_MUTANT]
+QUICK_MUTANTS = [name for name, *_ in (*BATCH_MUTANTS, *RESULT_MUTANTS) if name != SLOW_MUTANT]
 
 
 @cache
@@ -50,6 +52,29 @@ def test_batches_are_rejected_line_by_line_canceled_and_removed() -> None:
     assert checkpoints["batch.slice_saved"] > found["batches"]
     assert checkpoints["batch.part_written"] > 2 * found["batches"]
     assert {"invocation lost", "invocation twice", "invocation late"} <= faults.keys()
+
+
+def test_results_are_read_while_they_come_and_at_the_end() -> None:
+    reads = Counter[str]()
+    for seed in SEEDS:
+        reads.update(run(seed).reads)
+
+    assert reads["pages of results"] > 2 * reads["complete results"] > 0
+    assert reads["files of results"] > 10
+    assert reads["missing results"] > 0
+
+
+def test_error_that_the_worker_does_not_expect_breaks_a_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: object) -> bool:
+        raise TypeError("a mistake")
+
+    monkeypatch.setattr(BatchWorker, "_check_end", fail)
+
+    violation = run_seed(1, BATCHES).violation
+
+    assert violation is not None
+    assert violation.guarantee == "no unexpected error"
+    assert "BatchFailed" in violation.detail
 
 
 @pytest.mark.parametrize("name", QUICK_MUTANTS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tools.simulation.batch_mutants import PROGRESS_MUTANT, PROGRESS_SCRIPT
 from tools.simulation.explore import run_scenario
 from tools.simulation.faults import FaultMix
 from tools.simulation.mutants import LATE_WEBHOOKS, MUTANTS, Mutant
@@ -117,7 +118,7 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
         (
             "a check that was decided earlier ends the lease of a harvester",
             "sweep-webhook",
-            {"sweep-3.1/2": "preempt", "harvest-1/3": "preempt"},
+            {"sweep-5.1/2": "preempt", "harvest-1/3": "preempt"},
         ),
         (
             "an adopted prediction is kept when it proves to be another job's",
@@ -131,6 +132,12 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
             {"endpoints-2/1": "preempt", "notify-0-4/2": "preempt"},
         ),
         ("any call may end the probe of the breaker", "breaker", {}),
+        (PROGRESS_MUTANT[0], "batch", PROGRESS_SCRIPT),
+        (
+            "deliveries are deleted while their change may still be sent",
+            "deletion",
+            {"notify-0-4/5": "crash_after", "notify-0-6/2": "pause 10"},
+        ),
     ],
 )
 def test_script_breaks_a_guarantee_only_without_what_keeps_it(

@@ -13,11 +13,12 @@ import pytest
 
 from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import Claimed
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import Job, JobStatus
 from tools.simulation.cost_invariants import Reconciliation
 from tools.simulation.mutants import MUTANTS, hunt
 from tools.simulation.run import RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
+from tools.simulation.workload import Workload
 
 SMALL = RunSettings(jobs=10)
 LIMITED = RunSettings(jobs=20, limited_share=1.0)
@@ -70,6 +71,19 @@ def test_same_seed_gives_same_trace_in_another_process() -> None:
 
     assert other.stdout.split()[-1] == run_seed(7, SMALL).trace.hash
     assert run_seed(8, SMALL).trace.hash != run_seed(7, SMALL).trace.hash
+
+
+def test_caller_that_ends_by_an_error_breaks_a_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Workload, _job: Job) -> None:
+        raise ValueError("a mistake")
+
+    monkeypatch.setattr(Workload, "_watch", fail)
+
+    violation = run_seed(1, SMALL).violation
+
+    assert violation is not None
+    assert violation.guarantee == "no unexpected error"
+    assert "a mistake" in violation.detail
 
 
 def test_costs_and_usage_add_up_to_the_invoice() -> None:

@@ -81,6 +81,8 @@ class Index:
         self._table_key = table_key
         self._collection = Collection()
         self._current: dict[Key, _IndexEntry] = {}
+        # The sort keys of these entries
+        self._sort_keys: list[Scalar] = []
         self._visible: dict[Key, _IndexEntry] = {}
         self._pending: list[tuple[float, int, Key, _IndexEntry | None]] = []
         self._last_due: dict[Key, float] = {}
@@ -98,10 +100,7 @@ class Index:
             current is not None and new is not None and current.stored.item == new.stored.item
         ):
             return
-        if new is None:
-            del self._current[key]
-        else:
-            self._current[key] = new
+        self._replace(key, current, new)
         self.apply_due(now)
         # Changes of one item show in the order of its writes.
         due = max(now + get_lag(), self._last_due.get(key, 0.0))
@@ -122,12 +121,27 @@ class Index:
     def entries(self, key_range: KeyRange) -> Sequence[Entry]:
         return self._collection.entries(key_range.partition)
 
+    def list_keys(self, partition: Scalar, now: float) -> list[Key]:
+        """Return the keys of the items that the partition shows."""
+        self.apply_due(now)
+        return [key for _, key in self._collection.entries(partition)]
+
     def get(self, key: Key) -> StoredItem:
         return self._visible[key].stored
 
     def has_entry_up_to(self, sort_key: Scalar) -> bool:
         """Return whether an item is or will be in the index with a sort key up to the given one."""
-        return any(entry.entry[0] <= sort_key for entry in self._current.values())  # type: ignore[operator]
+        return bool(self._sort_keys) and self._sort_keys[0] <= sort_key  # type: ignore[operator]
+
+    def _replace(self, key: Key, current: _IndexEntry | None, new: _IndexEntry | None) -> None:
+        """Note what the index has or will have for an item."""
+        if current is not None:
+            del self._sort_keys[bisect_left(self._sort_keys, current.entry[0])]
+        if new is None:
+            del self._current[key]
+        else:
+            self._current[key] = new
+            insort(self._sort_keys, new.entry[0])
 
     def _shows_same(self, old: Item, new: Item) -> bool:
         if self.schema.projected is None:

@@ -11,9 +11,9 @@ from replicate_proxy.api.pagination import build_page, build_page_url, decode_cu
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.contracts.predictions import build_batch_view
 from replicate_proxy.errors import parameter_error
+from replicate_proxy.services.batch_reader import BatchState
 from replicate_proxy.services.batch_views import summarize_batch
 from replicate_proxy.services.large_batches import LargeBatchRequest
-from replicate_proxy.services.query import BatchState
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
     from replicate_proxy.ports import Clock
     from replicate_proxy.services.batch_list import BatchList
+    from replicate_proxy.services.batch_reader import BatchReader
     from replicate_proxy.services.batch_results import BatchResults
     from replicate_proxy.services.batches import BatchService
     from replicate_proxy.services.large_batches import LargeBatchService
-    from replicate_proxy.services.query import BatchReader
     from replicate_proxy.services.rendering import PredictionRenderer
 
 # The jobs of all batches of a page are read: at most a thousand.

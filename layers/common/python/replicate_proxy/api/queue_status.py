@@ -9,21 +9,19 @@ from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.services.queue_status import QueueStatus, QueueStatusReader
 
 
-def add_queue_status_routes(router: Router, get_reader: Callable[[], QueueStatusReader]) -> None:
-    """Register the read of the caller's queue. Few requests need what the reader is made of."""
+def add_queue_status_routes(router: Router, reader: QueueStatusReader) -> None:
+    """Register the read of the caller's queue."""
 
     @router.get("/v1/status", query=())
     def get_status(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
-        return json_response(200, build_queue_status_view(get_reader().read(tenant)))
+        return json_response(200, build_queue_status_view(reader.read(tenant)))
 
 
 def build_queue_status_view(status: QueueStatus) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.cors import CorsPolicy
@@ -50,6 +51,7 @@ class Router:
     ) -> None:
         self._handlers: dict[tuple[str, str], Handler] = {}
         self._query_parameters: dict[tuple[str, str], frozenset[str]] = {}
+        self._groups: dict[str, Callable[[Router], None]] = {}
         self._public_base_url = public_base_url.rstrip("/")
         self._cors = CorsPolicy.from_env(os.environ) if cors is None else cors
         self._build_error_response = build_error_response
@@ -57,12 +59,32 @@ class Router:
     @property
     def routes(self) -> Collection[tuple[str, str]]:
         """The registered pairs of method and resource."""
+        self._add_all_groups()
         return self._handlers.keys()
 
     @property
     def query_parameters(self) -> Mapping[tuple[str, str], Collection[str]]:
         """The query parameters of the routes that accept no others, by method and resource."""
+        self._add_all_groups()
         return self._query_parameters
+
+    def add_group(self, prefix: str, add_routes: Callable[[Router], None]) -> None:
+        """Have the routes whose resource begins with the prefix added before the first request for one.
+
+        So a cold start does not load what only other requests need.
+        """
+        self._groups[prefix] = add_routes
+
+    def _add_all_groups(self) -> None:
+        for prefix in tuple(self._groups):
+            self._add_group_of(prefix)
+
+    def _add_group_of(self, resource: str) -> None:
+        for prefix in [prefix for prefix in self._groups if resource.startswith(prefix)]:
+            add_routes = self._groups[prefix]
+            add_routes(self)
+            # Afterwards: if it fails, the next request tries again.
+            del self._groups[prefix]
 
     def add(
         self, method: str, resource: str, *, query: Collection[str] | None = None
@@ -107,13 +129,16 @@ class Router:
             tenant=authorizer.get("tenant"), method=event.get("httpMethod"), path=_get_logged_path(event)
         )
         response = self._respond(event)
-        logger.info("request handled", status=response["statusCode"])
+        # What a request has done is logged where it is done, and ApiSeconds counts the requests by route.
+        is_error = response["statusCode"] >= HTTPStatus.BAD_REQUEST
+        (logger.info if is_error else logger.debug)("request handled", status=response["statusCode"])
         is_preflight = event.get("httpMethod") == "OPTIONS"
         cors_headers = self._cors.build_headers(_get_origin(event), preflight=is_preflight)
         return {**response, "headers": {**response["headers"], **cors_headers}} if cors_headers else response
 
     def _respond(self, event: Mapping[str, Any]) -> Response:
         try:
+            self._add_group_of(str(event["resource"]))
             request = Request.from_event(
                 self._resolve_catch_all(event), public_base_url=self._public_base_url
             )

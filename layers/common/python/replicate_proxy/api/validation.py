@@ -45,7 +45,8 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(convert_to_utc)]
 class RequestBody(BaseModel):
     """Base of all request bodies; unknown fields are rejected."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # The validator of a body is built for the first request that has one.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @model_validator(mode="before")
     @classmethod

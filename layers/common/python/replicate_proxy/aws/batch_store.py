@@ -13,8 +13,7 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.aws.id_index import list_older_in
-from replicate_proxy.aws.job_records import batch_key, list_shard, list_shards, record_from_job
-from replicate_proxy.aws.large_batch_records import large_batch_from_text, text_from_large_batch
+from replicate_proxy.aws.job_records import BATCH_LIST, batch_key, record_from_job
 from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Batch
 
@@ -25,10 +24,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
     from replicate_proxy.aws.job_store import DynamoJobStore
+    from replicate_proxy.batches.model import LargeBatch
     from replicate_proxy.jobs.model import Job
-
-
-_SHARD_PREFIX = "BATCH"
 
 
 class DynamoBatchStore:
@@ -53,11 +50,11 @@ class DynamoBatchStore:
 
     def list_batches(self, tenant: str | None, *, before_id: str | None, limit: int) -> Sequence[Batch]:
         if tenant is None:
-            index, attribute, partitions = "by_time", "list_shard", list_shards(_SHARD_PREFIX)
+            index, attribute, partition = "by_time", "list_name", BATCH_LIST
         else:
-            index, attribute, partitions = "by_tenant", "tenant", [_build_partition(tenant)]
+            index, attribute, partition = "by_tenant", "tenant", _build_partition(tenant)
         newest = list_older_in(
-            self._client, self._table, index, attribute, partitions, before_id=before_id, limit=limit
+            self._client, self._table, index, attribute, partition, before_id=before_id, limit=limit
         )
         keys = [to_item({"pk": entry["pk"], "sk": entry["sk"]}) for entry in newest]
         records = batch_get_records(self._client, self._table, keys, "read batches") if keys else []
@@ -100,20 +97,37 @@ def build_new_put(table: str, record: Mapping[str, Any]) -> TransactWriteItemTyp
 
 
 def record_from_batch(batch: Batch) -> dict[str, Any]:
-    """Return the record. Its attributes `tenant` and `list_shard` keep it apart from jobs in the indexes."""
+    """Return the record. Its attributes `tenant` and `list_name` keep it apart from jobs in the indexes."""
     return {
         **batch_key(batch.tenant, batch.id),
         "tenant": _build_partition(batch.tenant),
         "id": batch.id,
-        "list_shard": list_shard(batch.id, _SHARD_PREFIX),
+        "list_name": BATCH_LIST,
         "created_at": format_timestamp(batch.created_at),
         "public_base_url": batch.public_base_url,
         "job_ids": list(batch.job_ids),
-        "large": text_from_large_batch(batch.large) if batch.large is not None else None,
+        "large": _write_large(batch.large),
         "revision": batch.revision or None,
         "idempotency_hash": batch.idempotency_hash,
         "expires_at": batch.expires_at,
     }
+
+
+def _write_large(large: LargeBatch | None) -> str | None:
+    if large is None:
+        return None
+    # Imported here and below, because most requests meet no large batch.
+    from replicate_proxy.aws.large_batch_records import text_from_large_batch  # noqa: PLC0415
+
+    return text_from_large_batch(large)
+
+
+def _read_large(text: str | None) -> LargeBatch | None:
+    if not text:
+        return None
+    from replicate_proxy.aws.large_batch_records import large_batch_from_text  # noqa: PLC0415 - as above
+
+    return large_batch_from_text(text)
 
 
 def _build_partition(tenant: str) -> str:
@@ -132,6 +146,6 @@ def batch_from_record(record: Mapping[str, Any]) -> Batch:
         job_ids=tuple(record["job_ids"]),
         idempotency_hash=record.get("idempotency_hash"),
         expires_at=record.get("expires_at"),
-        large=large_batch_from_text(record["large"]) if record.get("large") else None,
+        large=_read_large(record.get("large")),
         revision=record.get("revision", 0),
     )

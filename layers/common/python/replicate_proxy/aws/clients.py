@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import botocore.session
@@ -33,6 +34,7 @@ _CONFIG = Config(
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=32,
 )
+_MODELS = Path(__file__).with_name("models")
 # The services of `get_client`, and the one by which credentials of a role are obtained outside of Lambda.
 _SERVICES = (
     "apigateway",
@@ -123,8 +125,18 @@ def _get_session() -> Any:
 
 
 class _ServiceLoader(Loader):
-    """Loads service models without looking first for the models of all services, in some 900 directories."""
+    """Loads the models in the layer, which have what our functions use (tools/service_models.py).
+
+    It does not look first for the models of all services, in some 900 directories.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(extra_search_paths=[str(_MODELS)])
 
     def list_available_services(self, type_name: str) -> list[str]:
         del type_name  # every service here has every type of model that a client needs
         return list(_SERVICES)
+
+    def is_builtin_path(self, path: str) -> bool:
+        """Return True for our table of endpoints, too: otherwise botocore ignores the endpoint rules."""
+        return path.startswith(str(_MODELS)) or bool(super().is_builtin_path(path))

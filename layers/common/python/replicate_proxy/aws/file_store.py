@@ -39,10 +39,10 @@ class DynamoFileStore:
         self._client = client
         self._table = table
 
-    def save(self, file: StoredFile) -> None:
+    def save(self, file: StoredFile, *, was_pending: bool = False) -> None:
         with translate_dynamodb_errors("save file record"):
             self._client.put_item(TableName=self._table, Item=to_item(_record_from_file(file)))
-            if file.is_uploaded:
+            if was_pending:
                 pending_key = _build_item_key(file.tenant, _PENDING_PREFIX, file.id)
                 self._client.delete_item(TableName=self._table, Key=pending_key)
 

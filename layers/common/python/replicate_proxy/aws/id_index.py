@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item, to_value, translate_dynamodb_errors
-from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
 LOWEST_ID = "0"
 HIGHEST_ID = "~"
@@ -23,35 +19,30 @@ def list_newest_in(
     table: str,
     index: str,
     attribute: str,
-    partitions: Sequence[str],
+    partition: str,
     *,
     low: str = LOWEST_ID,
     high: str = HIGHEST_ID,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Return the newest entries of all partitions together, those with the IDs `low` and `high` included.
+    """Return the newest entries of a partition, those with the IDs `low` and `high` included.
 
     `attribute` is the partition key of the index.
     """
     if low > high:
         return []
     condition, bounds = _build_condition(low, high)
-
-    def read(partition: str) -> list[dict[str, Any]]:
-        request: QueryInputTypeDef = {
-            "TableName": table,
-            "IndexName": index,
-            "KeyConditionExpression": condition,
-            "ExpressionAttributeNames": {"#partition": attribute},
-            "ExpressionAttributeValues": {":partition": to_value(partition), **bounds},
-            "ScanIndexForward": False,
-            "Limit": limit,
-        }
-        with translate_dynamodb_errors("list newest entries"):
-            return [from_item(item) for item in client.query(**request)["Items"]]
-
-    entries = [entry for found in map_in_parallel(read, partitions) for entry in found]
-    return sorted(entries, key=lambda entry: str(entry["id"]), reverse=True)[:limit]
+    with translate_dynamodb_errors("list newest entries"):
+        response = client.query(
+            TableName=table,
+            IndexName=index,
+            KeyConditionExpression=condition,
+            ExpressionAttributeNames={"#partition": attribute},
+            ExpressionAttributeValues={":partition": to_value(partition), **bounds},
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+    return [from_item(item) for item in response["Items"]]
 
 
 def list_older_in(
@@ -59,7 +50,7 @@ def list_older_in(
     table: str,
     index: str,
     attribute: str,
-    partitions: Sequence[str],
+    partition: str,
     *,
     before_id: str | None,
     min_id: str | None = None,
@@ -68,7 +59,7 @@ def list_older_in(
     """Return the newest entries from `min_id` on and before `before_id`, which is not included."""
     # The bounds of the query are included: read one more for `before_id`.
     low, high = min_id or LOWEST_ID, before_id or HIGHEST_ID
-    found = list_newest_in(client, table, index, attribute, partitions, low=low, high=high, limit=limit + 1)
+    found = list_newest_in(client, table, index, attribute, partition, low=low, high=high, limit=limit + 1)
     return [entry for entry in found if entry["id"] != before_id][:limit]
 
 

@@ -16,12 +16,12 @@ from replicate_proxy.aws.dynamodb import (
 from replicate_proxy.aws.id_index import list_newest_in, list_older_in
 from replicate_proxy.aws.job_records import (
     DUE_PARTITIONS,
+    JOB_LIST,
     is_deletion,
     job_from_record,
     job_key,
-    list_shard,
-    list_shards,
 )
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.job_ports import JobEntry, UnfinishedJobs
 from replicate_proxy.parallel import map_in_parallel
@@ -47,25 +47,23 @@ class DynamoJobIndex:
         self._table = table
 
     def find(self, job_id: str) -> JobEntry | None:
-        shards = [list_shard(job_id)]
         found = list_newest_in(
-            self._client, self._table, "by_time", "list_shard", shards, low=job_id, high=job_id, limit=1
+            self._client, self._table, "by_time", "list_name", JOB_LIST, low=job_id, high=job_id, limit=1
         )
         return _entry_from_record(found[0]) if found else None
 
     def list_all(self, *, before_id: str | None, min_id: str | None, limit: int) -> list[JobEntry]:
-        return self._list_newest("by_time", "list_shard", list_shards(), before_id, min_id, limit)
+        return self._list_newest("by_time", "list_name", JOB_LIST, before_id, min_id, limit)
 
     def list_ended(
         self, status: JobStatus, *, before_id: str | None, min_id: str | None, limit: int
     ) -> list[JobEntry]:
-        shards = list_shards(status.value)
-        return self._list_newest("by_outcome", "outcome_shard", shards, before_id, min_id, limit)
+        return self._list_newest("by_outcome", "outcome", status.value, before_id, min_id, limit)
 
     def list_of_tenant(
         self, tenant: str, *, before_id: str | None, min_id: str | None, limit: int
     ) -> list[JobEntry]:
-        return self._list_newest("by_tenant", "tenant", [tenant], before_id, min_id, limit)
+        return self._list_newest("by_tenant", "tenant", tenant, before_id, min_id, limit)
 
     def list_unfinished(self) -> UnfinishedJobs:
         shards = map_in_parallel(self._list_due_shard, DUE_PARTITIONS)
@@ -86,18 +84,17 @@ class DynamoJobIndex:
         self,
         index: str,
         attribute: str,
-        partitions: Sequence[str],
+        partition: str,
         before_id: str | None,
         min_id: str | None,
         limit: int,
     ) -> list[JobEntry]:
-        """Return the newest entries of all partitions together."""
         found = list_older_in(
             self._client,
             self._table,
             index,
             attribute,
-            partitions,
+            partition,
             before_id=before_id,
             min_id=min_id,
             limit=limit,
@@ -126,9 +123,11 @@ class DynamoJobIndex:
 def _entry_from_record(record: Mapping[str, Any]) -> JobEntry:
     tenant, _, job_id = record["pk"].removeprefix("JOB#").rpartition("#")
     status, reason = record.get("status"), record.get("end_reason")
+    checked_at = record.get("next_check_at")
     return JobEntry(
         tenant,
         job_id,
         status=JobStatus(status) if status else None,
         end_reason=EndReason(reason) if reason else None,
+        next_check_at=parse_timestamp(checked_at) if checked_at else None,
     )

@@ -5,7 +5,7 @@
 | JOB#<tenant>#<job>         | JOB   | a job; also in the indexes below. Or its deletion, whose       |
 |                            |       | `status` is `deleted`, see `aws.deletion_records`              |
 | BATCH#<tenant>#<batch>     | BATCH | a batch, with the IDs of its jobs; also in `by_tenant` under   |
-|                            |       | `BATCHES#<tenant>`, and in `by_time` under `BATCH#<n>`         |
+|                            |       | `BATCHES#<tenant>`, and in `by_time` under `BATCHES`           |
 | IDEM#<tenant>#<hash>       | IDEM  | an idempotency key, with the ID of its job or batch            |
 | PREDICTION#<replicate ID>  | OWNER | the job that claimed or adopted a prediction on Replicate; in  |
 |                            |       | a tenant's own account, `@<tenant>/<account>` follows the ID   |
@@ -14,8 +14,8 @@
 | index        | key                            | holds                                                |
 |--------------|--------------------------------|------------------------------------------------------|
 | `by_tenant`  | tenant, id                     | all jobs                                             |
-| `by_time`    | list_shard `LIST#<n>`, id      | all jobs of all tenants                              |
-| `by_outcome` | outcome_shard `failed#<n>`, id | failed and canceled jobs, with `end_reason`          |
+| `by_time`    | list_name `JOBS`, id           | all jobs of all tenants                              |
+| `by_outcome` | outcome `failed`, id           | failed and canceled jobs, with `end_reason`          |
 | `by_due`     | due_shard `DUE#<n>`,           | unfinished jobs, which the sweep has to check, with  |
 |              | next_check_at                  | `status`                                             |
 |              | due_shard `DELETE#<n>`,        | ended jobs by the end of their retention, and        |
@@ -72,8 +72,10 @@ DELETED = "deleted"
 # A job is written there when it ends and when it is deleted.
 DELETION_PARTITIONS = tuple(f"DELETE#{shard}" for shard in range(4))
 
-# The lists of all tenants' jobs. A job is written to `by_time` once, so that these take 4,000 jobs a second.
-LIST_SHARD_COUNT = 4
+# The partitions of `by_time`. A job is written there once, so that it takes 1,000 new jobs a second, which is
+# a hundred times what Replicate accepts from an account.
+JOB_LIST = "JOBS"
+BATCH_LIST = "BATCHES"
 # Nearly all jobs succeed: those in `by_outcome` are found among them without reading the others.
 LISTED_OUTCOMES = frozenset({JobStatus.FAILED, JobStatus.CANCELED})
 
@@ -144,15 +146,6 @@ def deletion_shard(job_id: str) -> str:
     return DELETION_PARTITIONS[int(job_id[-1], 36) % len(DELETION_PARTITIONS)]
 
 
-def list_shards(prefix: str = "LIST") -> list[str]:
-    """Return the partitions of `by_time`, or those of an outcome in `by_outcome`."""
-    return [f"{prefix}#{number}" for number in range(LIST_SHARD_COUNT)]
-
-
-def list_shard(job_id: str, prefix: str = "LIST") -> str:
-    return f"{prefix}#{int(job_id[-1], 36) % LIST_SHARD_COUNT}"
-
-
 def record_from_job(job: Job) -> dict[str, Any]:
     """Return the record of a job; attributes without a value are None."""
     is_due_for_deletion = job.is_terminal and job.delete_at is not None
@@ -191,8 +184,8 @@ def record_from_job(job: Job) -> dict[str, Any]:
         "limits": list(job.limits) or None,
         "past_attempts": [_record_from_past_attempt(past) for past in job.past_attempts] or None,
         "timeline": {step.value: format_timestamp(time) for step, time in job.timeline.items()},
-        "list_shard": list_shard(job.id),
-        "outcome_shard": list_shard(job.id, job.status.value) if job.status in LISTED_OUTCOMES else None,
+        "list_name": JOB_LIST,
+        "outcome": job.status.value if job.status in LISTED_OUTCOMES else None,
         "end_reason": job.end_reason.value if job.end_reason else None,
         **{name: format_optional_timestamp(getattr(job, name)) for name in _TIMESTAMPS},
         **{name: _record_from_document(getattr(job, name)) for name in _DOCUMENTS},

@@ -31,7 +31,8 @@ from replicate_proxy.bootstrap.audit import build_audit_log, build_audit_trail
 from replicate_proxy.bootstrap.batch_results import build_batch_counts
 from replicate_proxy.bootstrap.bulk_worker import build_worker_starter
 from replicate_proxy.bootstrap.concurrency import build_concurrency_service
-from replicate_proxy.bootstrap.control import build_control_table, build_known_schemas
+from replicate_proxy.bootstrap.control import build_known_schemas
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.deletion import build_deleter
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store

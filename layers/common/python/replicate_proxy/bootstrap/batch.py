@@ -15,7 +15,7 @@ from replicate_proxy.batches.expander import BatchExpander
 from replicate_proxy.batches.results import ResultReader, ResultWriter
 from replicate_proxy.batches.worker import BatchWorker
 from replicate_proxy.bootstrap.batch_results import build_batch_counts
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,
     build_delivery_settings,

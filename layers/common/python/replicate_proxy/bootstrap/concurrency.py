@@ -10,7 +10,8 @@ from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
-from replicate_proxy.bootstrap.control import build_control_table, build_model_entries
+from replicate_proxy.bootstrap.control import build_model_entries
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.limits import ConcurrencyLimits

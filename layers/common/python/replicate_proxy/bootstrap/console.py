@@ -13,17 +13,14 @@ from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.admin import build_admin_services
 from replicate_proxy.bootstrap.audit import build_audit_log
 from replicate_proxy.bootstrap.batch_results import build_batch_counts, build_batch_results
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.batch_writes import build_large_batch_service
+from replicate_proxy.bootstrap.cancel import build_canceler
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.delivery import build_delivery_store
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.endpoints import build_endpoint_service
 from replicate_proxy.bootstrap.environment import clock, env
-from replicate_proxy.bootstrap.ingest import (
-    build_canceler,
-    build_creator,
-    build_large_batch_service,
-    build_parser,
-)
+from replicate_proxy.bootstrap.ingest import build_creator, build_parser
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store, build_line_store
 from replicate_proxy.bootstrap.queue_status import build_queue_status_reader
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
@@ -32,7 +29,7 @@ from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.console.access import ConsoleAccess
 from replicate_proxy.console.routes import build_console_router
 from replicate_proxy.console.services import ConsoleServices
-from replicate_proxy.services.query import BatchReader
+from replicate_proxy.services.batch_reader import BatchReader
 from replicate_proxy.settings import ACCESS_TABLE, CONSOLE_IMAGES_URL, PUBLIC_BASE_URL
 
 if TYPE_CHECKING:

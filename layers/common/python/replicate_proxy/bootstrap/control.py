@@ -1,4 +1,4 @@
-"""The control table, and what the functions share in it."""
+"""What the functions share in the control table."""
 
 from __future__ import annotations
 
@@ -6,21 +6,15 @@ from functools import cache
 
 from replicate_proxy.accounts.directory import AccountDirectory
 from replicate_proxy.aws.account_store import DynamoAccountStore
-from replicate_proxy.aws.clients import get_client
-from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.model_entry_store import DynamoModelEntryStore
 from replicate_proxy.aws.pause_store import DynamoPauseStore
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.input_schemas.known_schemas import KnownSchemas
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.pauses.pause import PausedActivity, PauseSwitch
 from replicate_proxy.replicate_api.known_models import KnownModels
-from replicate_proxy.settings import CONTROL_TABLE, INPUT_VALIDATION
-
-
-@cache
-def build_control_table() -> ControlTable:
-    return ControlTable(get_client("dynamodb"), env[CONTROL_TABLE])
+from replicate_proxy.settings import INPUT_VALIDATION
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.endpoint_store import DynamoEndpointStore
 from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.batches.canceled import CanceledBatches
@@ -29,13 +30,16 @@ from replicate_proxy.services.dispatch import Dispatcher
 from replicate_proxy.services.progress_refresh import ProgressRefresher
 from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.services.schema_refresh import SchemaRefresher
+from replicate_proxy.services.start_reports import StartReports
 from replicate_proxy.settings import (
     BATCH_DISPATCH_QUEUE_URL,
+    DELIVERIES_TABLE,
     DISPATCH_LEASE_SECONDS,
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
     OUTPUTS_BASE_URL,
     REPLICATE_STREAM_BASE_URL,
+    REPORT_EVERY_START,
     WEBHOOK_BASE_URL,
 )
 
@@ -63,9 +67,15 @@ def build_dispatcher() -> Dispatcher:
         concurrency=build_slot_gate(),
         is_batch_canceled=CanceledBatches(build_batch_store()).is_canceled,
         find_account=build_account_directory().find,
+        is_start_wanted=_build_start_reports().are_wanted,
         lease_seconds=env[DISPATCH_LEASE_SECONDS],
         checkpoint=checkpoint,
     )
+
+
+def _build_start_reports() -> StartReports:
+    endpoints = DynamoEndpointStore(get_client("dynamodb"), env[DELIVERIES_TABLE])
+    return StartReports(endpoints.list_all, are_always_wanted=env[REPORT_EVERY_START])
 
 
 def _build_schema_refresher() -> SchemaRefresher | None:

@@ -18,11 +18,11 @@ from replicate_proxy.aws.tenant_objects import S3TenantObjects
 from replicate_proxy.aws.tenant_rows import DynamoTenantRows
 from replicate_proxy.bootstrap.admin import build_account_service, build_tenant_access
 from replicate_proxy.bootstrap.audit import build_audit_log
+from replicate_proxy.bootstrap.batch_writes import build_large_batch_service
 from replicate_proxy.bootstrap.concurrency import build_slot_store
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.deletion import build_deleter
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.ingest import build_large_batch_service
 from replicate_proxy.bootstrap.job_stores import build_batch_store, build_job_store
 from replicate_proxy.bootstrap.jobs import build_job_updater
 from replicate_proxy.bootstrap.secrets import load_output_key_secret

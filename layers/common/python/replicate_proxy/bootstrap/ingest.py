@@ -2,44 +2,34 @@
 
 from __future__ import annotations
 
-import random
 import time
 from functools import cache
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.batches import add_batch_write_routes
+from replicate_proxy.api.predictions.create_routes import add_prediction_create_routes
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
-from replicate_proxy.api.predictions.write_routes import add_prediction_write_routes
 from replicate_proxy.api.routing import Router
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.clients import get_client
 from replicate_proxy.aws.event_bus import EventBridgeBus
-from replicate_proxy.aws.file_objects import S3FileObjects
-from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.queues import SqsCommandQueue
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
-from replicate_proxy.bootstrap.batch_results import build_batch_counts
-from replicate_proxy.bootstrap.batch_starter import build_batch_starter
 from replicate_proxy.bootstrap.control import (
     build_account_directory,
-    build_control_table,
     build_known_models,
     build_known_schemas,
     build_model_entries,
     build_pause_switch,
 )
-from replicate_proxy.bootstrap.deletion import build_deleter
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import checkpoint, clock, env
-from replicate_proxy.bootstrap.job_stores import (
-    build_batch_store,
-    build_job_store,
-    build_large_batch_store,
-)
-from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
-from replicate_proxy.bootstrap.private_urls import build_url_signer
+from replicate_proxy.bootstrap.job_stores import build_job_store
+from replicate_proxy.bootstrap.jobs import build_job_timeouts
+from replicate_proxy.bootstrap.rendering import build_renderer
 from replicate_proxy.bootstrap.secrets import load_file_signing_key, load_stream_signing_key
 from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.bootstrap.webhook_addresses import build_webhook_address_policy
@@ -47,25 +37,16 @@ from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.shipped_prices import load_price_book
-from replicate_proxy.files.finder import FileFinder
 from replicate_proxy.files.signed_downloads import check_input_files
-from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimiter
-from replicate_proxy.services.batches import BatchService
-from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.cost_bounds import CostBounds
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from replicate_proxy.services.input_check import InputChecker, accept_all
-from replicate_proxy.services.large_batches import LargeBatchService
-from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.services.stream_urls import KnownStreams, StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
 from replicate_proxy.settings import (
-    ACCESS_TABLE,
     API_TIMEOUT_SECONDS,
-    BATCHED_PREDICTIONS_PER_MINUTE,
     DISPATCH_QUEUE_URL,
     EVENT_BUS,
-    IMAGES_BUCKET,
     JOB_COST_CEILING_USD,
     JOB_RETENTION_DAYS,
     MAX_WAIT_SECONDS,
@@ -85,67 +66,37 @@ if TYPE_CHECKING:
     from replicate_proxy.services.input_check import CheckInput
 
 
-# Twenty batches of the largest size at once.
-_BATCH_BURST = 1000
-
-
 @cache
 def build_router() -> Router:
     """Build the routes once per execution environment."""
-    parser = build_parser(find_tenant)
-    renderer = PredictionRenderer(build_document_store(), sign_urls=build_url_signer().sign_urls)
-    batch_limit = RateLimit(env[BATCHED_PREDICTIONS_PER_MINUTE], _BATCH_BURST)
-    batches = BatchService(
-        store=build_batch_store(),
-        idempotency=_build_idempotency_store(),
-        factory=build_factory(),
-        queue=_build_queue(),
-        canceler=build_canceler(),
-        limiter=TenantRateLimiter(build_control_table(), "batches", batch_limit, clock),
-        clock=clock,
-        budgets=build_budget_gate(),
-        check_input=build_input_check(),
-        checkpoint=checkpoint,
-        counts=build_batch_counts(),
-    )
     router = Router(public_base_url=env[PUBLIC_BASE_URL])
-    add_prediction_write_routes(
+    add_prediction_create_routes(
         router,
-        parser=parser,
+        parser=build_parser(find_tenant),
         creator=build_creator(),
-        canceler=build_canceler(),
-        deleter=build_deleter(),
-        waiter=_build_waiter(),
-        stream_waiter=StreamUrlWaiter(_build_streams(), _build_waiter(), env[STREAM_WAIT_SECONDS]),
-        renderer=renderer,
+        waiter=build_waiter(),
+        stream_waiter=StreamUrlWaiter(_build_streams(), build_waiter(), env[STREAM_WAIT_SECONDS]),
+        renderer=build_renderer(),
     )
-    add_batch_write_routes(
-        router,
-        parser=parser,
-        batches=batches,
-        large_batches=build_large_batch_service(),
-        renderer=renderer,
-        clock=clock,
-    )
+    router.add_group("/v1/predictions/{id}", _add_prediction_ends)
+    router.add_group("/v1/batches", _add_batch_writes)
     return router
 
 
-@cache
-def build_large_batch_service() -> LargeBatchService:
-    files = FileFinder(
-        DynamoFileStore(get_client("dynamodb"), env[ACCESS_TABLE]),
-        S3FileObjects(get_client("s3"), env[IMAGES_BUCKET]),
-        clock,
+def _add_prediction_ends(router: Router) -> None:
+    from replicate_proxy.api.predictions.end_routes import add_prediction_end_routes  # noqa: PLC0415
+    from replicate_proxy.bootstrap.cancel import build_canceler  # noqa: PLC0415 - see Router.add_group
+    from replicate_proxy.bootstrap.deletion import build_deleter  # noqa: PLC0415
+
+    add_prediction_end_routes(
+        router, canceler=build_canceler(), deleter=build_deleter(), renderer=build_renderer()
     )
-    return LargeBatchService(
-        store=build_large_batch_store(),
-        idempotency=_build_idempotency_store(),
-        find_file=files.find,
-        factory=build_factory(),
-        starter=build_batch_starter(),
-        clock=clock,
-        checkpoint=checkpoint,
-    )
+
+
+def _add_batch_writes(router: Router) -> None:
+    from replicate_proxy.bootstrap.batch_writes import add_batch_writes  # noqa: PLC0415 - see Router.add_group
+
+    add_batch_writes(router)
 
 
 @cache
@@ -153,19 +104,14 @@ def build_creator(idempotency: IdempotencyStore | None = None) -> JobCreator:
     """Build what creates jobs, with the idempotency keys of callers unless others are given."""
     return JobCreator(
         store=build_job_store(),
-        idempotency=idempotency or _build_idempotency_store(),
+        idempotency=idempotency or build_idempotency_store(),
         factory=build_factory(),
-        queue=_build_queue(),
+        queue=build_dispatch_queue(),
         clock=clock,
         budgets=build_budget_gate(),
         check_input=build_input_check(),
         checkpoint=checkpoint,
     )
-
-
-@cache
-def build_canceler() -> JobCanceler:
-    return JobCanceler(build_job_updater(), _build_queue(), _build_waiter(), checkpoint=checkpoint)
 
 
 @cache
@@ -189,17 +135,17 @@ def build_parser(get_tenant: Callable[[str], Tenant] = Tenant) -> JobRequestPars
 
 
 @cache
-def _build_queue() -> SqsCommandQueue:
+def build_dispatch_queue() -> SqsCommandQueue:
     return SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL])
 
 
 @cache
-def _build_idempotency_store() -> DynamoIdempotencyStore:
+def build_idempotency_store() -> DynamoIdempotencyStore:
     return DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
 
 
 @cache
-def _build_waiter() -> JobWaiter:
+def build_waiter() -> JobWaiter:
     return JobWaiter(
         store=build_job_store(),
         clock=clock,
@@ -238,7 +184,7 @@ def build_budget_gate() -> BudgetGate:
         estimate=bounds.estimate,
         clock=clock,
         sleep=time.sleep,
-        random_fraction=random.random,
+        random_fraction=SystemRandom().random,
     )
 
 

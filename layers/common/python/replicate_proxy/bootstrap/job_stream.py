@@ -21,13 +21,12 @@ _MAX_REPLAY_SECONDS = 5
 
 
 def handle_stream_event(
-    event: dict[str, Any], handle: Callable[[Sequence[JobChange]], int | None], message: str
+    event: dict[str, Any], handle: Callable[[Sequence[JobChange]], int | None]
 ) -> dict[str, Any]:
     """Handle a batch of stream records, or replay one from its dead letter.
 
-    `handle` takes changes and returns the index of the first one to retry, or None; `message` is the log line
-    about a batch. Returns the first record that failed: Lambda retries the batch from there, so that the
-    order is preserved.
+    `handle` takes changes and returns the index of the first one to retry, or None. Returns the first record
+    that failed: Lambda retries the batch from there, so that the order is preserved.
     """
     if "DDBStreamBatchInfo" in event:
         stream = DynamoJobStream(
@@ -43,7 +42,7 @@ def handle_stream_event(
             records.append(record)
             changes.append(change)
     failed_index = handle(changes)
-    logger.info(message, records=len(event["Records"]), failed_index=failed_index)
     if failed_index is None:
         return {"batchItemFailures": []}
+    logger.warning("stream records will be read again", records=len(records), failed_index=failed_index)
     return {"batchItemFailures": [{"itemIdentifier": records[failed_index]["dynamodb"]["SequenceNumber"]}]}

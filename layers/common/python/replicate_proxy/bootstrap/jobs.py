@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import TYPE_CHECKING
 
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
-from replicate_proxy.costs.shipped_prices import load_price_book
 from replicate_proxy.jobs.timeouts import JobTimeouts
-from replicate_proxy.jobs.updater import JobUpdater
-from replicate_proxy.services.job_costs import JobCosts
-from replicate_proxy.services.job_log import log_job_change
-from replicate_proxy.services.job_metrics import record_job_end
+
+if TYPE_CHECKING:
+    from replicate_proxy.jobs.updater import JobUpdater
 
 
 @cache
@@ -21,6 +20,13 @@ def build_job_timeouts() -> JobTimeouts:
 
 @cache
 def build_job_updater() -> JobUpdater:
+    # Imported here so that creates, which only need the timeouts, do not load them in a cold start.
+    from replicate_proxy.costs.shipped_prices import load_price_book  # noqa: PLC0415
+    from replicate_proxy.jobs.updater import JobUpdater  # noqa: PLC0415
+    from replicate_proxy.services.job_costs import JobCosts  # noqa: PLC0415
+    from replicate_proxy.services.job_log import log_job_change  # noqa: PLC0415
+    from replicate_proxy.services.job_metrics import record_job_end  # noqa: PLC0415
+
     return JobUpdater(
         build_job_store(),
         clock,

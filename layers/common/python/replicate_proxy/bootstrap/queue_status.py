@@ -8,10 +8,10 @@ from replicate_proxy.accounts.per_account import PerAccount
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_slot_store
 from replicate_proxy.bootstrap.control import (
     build_account_directory,
-    build_control_table,
     build_delivery_pause_switch,
     build_pause_switch,
 )
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.job_stores import build_job_store
 from replicate_proxy.replicate_api.circuit_breaker import CircuitBreaker

@@ -7,7 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.accounts.per_account import PerAccount
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.replicate_clients import build_limiters, build_replicate_clients
 from replicate_proxy.replicate_api.circuit_breaker import BreakerSettings, CircuitBreaker

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.accounts.per_account import PerAccount
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.secrets import build_secret_reader, name_tenant_token
 from replicate_proxy.observability import Metric

@@ -11,7 +11,7 @@ from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.aws.event_replays import ArchiveAddresses, EventBridgeReplays
 from replicate_proxy.aws.queue_ages import CloudWatchQueueAges
 from replicate_proxy.aws.secrets import SsmParameter
-from replicate_proxy.bootstrap.control import build_control_table
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.bootstrap.replicate import (
     build_circuit_breakers,

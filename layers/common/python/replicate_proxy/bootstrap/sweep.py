@@ -16,7 +16,8 @@ from replicate_proxy.background_worker import start_worker
 from replicate_proxy.bootstrap.batch_starter import build_batch_starter
 from replicate_proxy.bootstrap.bulk_worker import build_worker_starter, has_operations
 from replicate_proxy.bootstrap.concurrency import build_concurrency_limits, build_line, build_slot_store
-from replicate_proxy.bootstrap.control import build_control_table, build_delivery_pause_switch
+from replicate_proxy.bootstrap.control import build_delivery_pause_switch
+from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.deletion import build_deletion_store
 from replicate_proxy.bootstrap.delivery import (
     build_delivery_queue,

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.concurrency.ports import LineReader
     from replicate_proxy.ports import Clock, DocumentStore, JobStore
+    from replicate_proxy.services.batch_reader import BatchReader
     from replicate_proxy.services.batch_results import BatchResults
     from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import JobCreator
     from replicate_proxy.services.large_batches import LargeBatchService
-    from replicate_proxy.services.query import BatchReader
     from replicate_proxy.services.queue_status import QueueStatusReader
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.webhooks.endpoint_service import EndpointService

@@ -27,7 +27,8 @@ class FilePage:
 class FileStore(Protocol):
     """The records of files. A record may still exist after its `expires_at`."""
 
-    def save(self, file: StoredFile) -> None: ...
+    def save(self, file: StoredFile, *, was_pending: bool = False) -> None:
+        """Save the record. `was_pending` once the upload of a file with a record is noticed."""
 
     def get(self, tenant: str, file_id: str) -> StoredFile | None: ...
 

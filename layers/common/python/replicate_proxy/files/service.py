@@ -225,5 +225,5 @@ class FileService:
             checksums={"md5": metadata.md5} if metadata.md5 else {},
             multipart=None,
         )
-        self._store.save(uploaded_file)
+        self._store.save(uploaded_file, was_pending=True)
         return uploaded_file

@@ -7,23 +7,25 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from replicate_proxy.jobs.model import EndReason, Job, JobStatus
 
 
 @dataclass(frozen=True, slots=True)
 class JobEntry:
-    """A row of an index: enough to read the job. `status` and `end_reason` are None if it does not say."""
+    """A row of an index: enough to read the job. What follows the ID is None if the index does not say it."""
 
     tenant: str
     id: str
     status: JobStatus | None = None
     end_reason: EndReason | None = None
+    next_check_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedJobs:
-    """All unfinished jobs with their status, in no order; incomplete if there are too many to read."""
+    """All unfinished jobs with status and next check, in no order; incomplete if there are too many."""
 
     entries: tuple[JobEntry, ...]
     is_complete: bool

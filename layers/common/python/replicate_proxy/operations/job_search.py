@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import batched, islice
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, TERMINAL_STATUSES, JobStatus
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock
     from replicate_proxy.usage.report import UsageReader
 
+_OVERDUE_AFTER = timedelta(minutes=3)
 # A page reads at most so many parts of an index, and goes on by cursor.
 _MAX_READS = 10
 _MAX_READ_JOBS = 1000
@@ -32,6 +34,7 @@ _MAX_STATUSES = 50_000
 # BatchGetItem reads at most 100 items.
 _BATCH_SIZE = 100
 _INDEX_READ_SIZE = 1000
+_READ_GROWTH = 4
 # An entry has at most 280 bytes, and a response of DynamoDB 1 MB.
 _LIST_READ_SIZE = 3000
 _COUNTED_DAYS = 2
@@ -61,11 +64,12 @@ class JobMatches:
 
 
 @dataclass(frozen=True, slots=True)
-class UnfinishedCounts:
-    """How many jobs are unfinished, by status; more if it is incomplete."""
+class UnfinishedSummary:
+    """How many jobs are unfinished, by status; more if it is incomplete. `overdue`: the longest overdue."""
 
     by_status: Mapping[JobStatus, int]
     is_complete: bool
+    overdue: tuple[JobEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class JobSearch:
         list_entries = self._choose_list(job_filter)
         position = min(filter(None, (before_id, job_filter.before_id)), default=None)
         found: list[Job] = []
-        size, next_size = _choose_read_sizes(job_filter, limit)
+        size, max_size = _choose_read_sizes(job_filter, limit)
         read_count = 0
         for _ in range(_MAX_READS):
             entries = list_entries(position, size)
@@ -113,7 +117,7 @@ class JobSearch:
                     return JobSearchPage(tuple(found), some[-1].id)
             if len(entries) < size:
                 return JobSearchPage(tuple(found), None)
-            position, size = entries[-1].id, next_size
+            position, size = entries[-1].id, min(size * _READ_GROWTH, max_size)
         return JobSearchPage(tuple(found), position)
 
     def list_matches(self, job_filter: JobFilter, *, limit: int) -> JobMatches:
@@ -170,7 +174,7 @@ class JobSearch:
 
     def count(self) -> JobCounts:
         """Count the unfinished jobs exactly, and by usage those that have ended since yesterday."""
-        unfinished = self.count_unfinished()
+        unfinished = self.summarize_unfinished()
         today = self._clock.now().date()
         since = today - timedelta(days=_COUNTED_DAYS - 1)
         usage = self._usage.report(None, since, today, ()).total
@@ -185,12 +189,17 @@ class JobSearch:
             since,
         )
 
-    def count_unfinished(self) -> UnfinishedCounts:
-        """Count the unfinished jobs exactly."""
+    def summarize_unfinished(self, *, max_overdue: int = 0) -> UnfinishedSummary:
+        """Count the unfinished jobs exactly, and list those whose check is late by three minutes."""
         unfinished = self._index.list_unfinished()
         counts = Counter(entry.status for entry in unfinished.entries)
         by_status = {status: counts[status] for status in JobStatus if status in ACTIVE_STATUSES}
-        return UnfinishedCounts(by_status, unfinished.is_complete)
+        latest = self._clock.now() - _OVERDUE_AFTER
+        checks = [(entry.next_check_at, entry) for entry in unfinished.entries if entry.next_check_at]
+        overdue = sorted((check for check in checks if check[0] < latest), key=itemgetter(0))
+        return UnfinishedSummary(
+            by_status, unfinished.is_complete, tuple(entry for _, entry in overdue[:max_overdue])
+        )
 
     def _choose_list(self, job_filter: JobFilter) -> _ListEntries:
         statuses, min_id = job_filter.statuses, job_filter.min_id
@@ -247,15 +256,15 @@ def _is_unfinished(job_filter: JobFilter) -> bool:
 
 
 def _choose_read_sizes(job_filter: JobFilter, limit: int) -> tuple[int, int]:
-    """Return how many entries to read at first, and with each further read.
+    """Return how many entries to read at first, and at most with each further read.
 
-    It is more later where the entries themselves say which do not match.
+    Nearly all jobs match many filters, so that little more than a page is read at first. The reads grow where
+    the entries themselves say which do not match.
     """
     if not (_restricts_status(job_filter) or job_filter.end_reason or job_filter.reads_content):
         return limit, limit
-    first = max(limit, _BATCH_SIZE)
     is_selective = job_filter.tenant or job_filter.end_reason
-    return first, _INDEX_READ_SIZE if is_selective else first
+    return limit + limit // 4, _INDEX_READ_SIZE if is_selective else max(limit, _BATCH_SIZE)
 
 
 def _iterate(list_entries: _ListEntries, position: str | None) -> Iterator[JobEntry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -181,12 +182,17 @@ class FileHarvester:
             )
         if result.outcome is ImageOutcome.UNREADABLE:
             file_type = replace(file_type, content_type=_BINARY_TYPE, is_inline=False)
-        if result.sha256:
+        with ThreadPoolExecutor(2) as threads:  # All three wait for S3.
+            keeps_original = self._settings.keep_originals and bool(result.sha256)
+            original = threads.submit(self._store_original, download) if keeps_original else None
+            shown = (
+                threads.submit(self._store_thumbnail, download, thumbnail) if result.thumbnail_bytes else None
+            )
             record = self._store_output(download, output, result, file_type)
-        else:
-            record = replace(self._store_as_is(download, file_type), kind="image")
-        record = replace(
+        return replace(
             record,
+            original_key=original.result() if original else None,
+            thumbnail_url=shown.result() if shown else None,
             outcome=FileOutcome(result.outcome),
             reason=result.reason,
             width=result.width or None,
@@ -196,23 +202,13 @@ class FileHarvester:
             placeholder=result.placeholder,
             text=result.text,
         )
-        if not result.thumbnail_bytes:
-            return record
-        stored = self._store.put(
-            "thumbs",
-            download.location,
-            thumbnail,
-            name=f"{download.base_name}.webp",
-            content_type="image/webp",
-            is_inline=True,
-            sha256=_calculate_sha256(thumbnail),
-        )
-        return replace(record, thumbnail_url=stored.url)
 
     def _store_output(
         self, download: _Download, output: Path, result: ImageResult, file_type: FileType
     ) -> FileRecord:
-        """Store the output file of the image compressor, and the original if configured."""
+        """Store the output file of the image compressor, or the source if there is none."""
+        if not result.sha256:
+            return replace(self._store_as_is(download, file_type), kind="image")
         stored = self._store.put(
             "outputs",
             download.location,
@@ -234,8 +230,19 @@ class FileHarvester:
             content_type=file_type.content_type,
             sha256=result.sha256,
             source_sha256=download.fetched.sha256,
-            original_key=self._store_original(download) if self._settings.keep_originals else None,
         )
+
+    def _store_thumbnail(self, download: _Download, thumbnail: Path) -> str:
+        stored = self._store.put(
+            "thumbs",
+            download.location,
+            thumbnail,
+            name=f"{download.base_name}.webp",
+            content_type="image/webp",
+            is_inline=True,
+            sha256=_calculate_sha256(thumbnail),
+        )
+        return stored.url
 
     def _withhold(self, download: _Download) -> FileRecord:
         """Store the source where it is not public, also if originals are not kept: it is the only copy."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any, cast
-
-import backoff
 
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.net.deadline import Deadline
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _NEVER_RETRIED = (BreakerOpenError, TokenRejectedError)
 """Temporary failures that last longer than an invocation can wait."""
+
+# Not the module's own source, which would be the same in all environments that SnapStart makes of one.
+_RANDOM = SystemRandom()
 
 _shared_deadline: ContextVar[Deadline | None] = ContextVar("retry_deadline", default=None)
 
@@ -60,23 +63,47 @@ class Retry:
     ) -> T:
         """Call `function` until it returns; retry on each RetryableError except those of `no_retry_on`."""
         deadline = _shared_deadline.get() or Deadline(self.budget_seconds)
+        try:
+            return function(deadline)
+        except RetryableError as error:
+            return self._call_again(function, deadline, error, (*_NEVER_RETRIED, *no_retry_on))
+
+    def _call_again[T](
+        self,
+        function: Callable[[Deadline], T],
+        deadline: Deadline,
+        first_error: RetryableError,
+        no_retry_on: tuple[type[RetryableError], ...],
+    ) -> T:
+        """Go on after the first call has failed, which counts as one of the attempts."""
+        import backoff  # noqa: PLC0415 - loads asyncio, a tenth of a cold start, and most calls do not fail
+
+        attempts = itertools.count()
+
+        def call(deadline: Deadline) -> T:
+            if next(attempts) == 0:
+                raise first_error
+            return function(deadline)
+
         retrying = backoff.on_exception(
             cast("Callable[[], Generator[float]]", lambda: self._generate_delays(deadline)),
             RetryableError,
             max_tries=self.max_attempts,
-            giveup=lambda error: isinstance(error, (*_NEVER_RETRIED, *no_retry_on)),
+            giveup=lambda error: isinstance(error, no_retry_on),
             jitter=None,
             logger=None,
         )
-        return retrying(function)(deadline)
+        return retrying(call)(deadline)
 
     def _generate_delays(self, deadline: Deadline) -> Generator[float, RetryableError]:
         """Yield the delay after each error that backoff sends in; backoff raises the error when this ends."""
+        import backoff  # noqa: PLC0415 - see above
+
         ceilings = backoff.expo(base=2, factor=self.base_delay_seconds, max_value=self.max_delay_seconds)
         ceilings.send(None)
         error = yield 0.0
         while True:
-            delay_seconds = max(backoff.full_jitter(next(ceilings)), error.retry_after or 0.0)
+            delay_seconds = max(_RANDOM.uniform(0, next(ceilings)), error.retry_after or 0.0)
             if delay_seconds >= deadline.remaining_seconds:
                 return
             logger.info(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicate_proxy.parallel import map_in_parallel
-from replicate_proxy.services.query import BatchState, read_batch_state
+from replicate_proxy.services.batch_reader import BatchState, read_batch_state
 
 if TYPE_CHECKING:
     from replicate_proxy.batches.ports import BatchCountReader

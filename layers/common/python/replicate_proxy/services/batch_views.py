@@ -10,7 +10,7 @@ from replicate_proxy.contracts.predictions import build_batch_summary
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.services.query import BatchState
+    from replicate_proxy.services.batch_reader import BatchState
 
 
 def summarize_batch(state: BatchState, now: datetime) -> dict[str, Any]:

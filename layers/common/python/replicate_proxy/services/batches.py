@@ -1,4 +1,4 @@
-"""Create and cancel batches: several jobs that one request asked for. `services.query` reads them."""
+"""Create and cancel batches: several jobs that one request asked for. `services.batch_reader` reads them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
+from replicate_proxy.services.batch_reader import BatchReader, BatchState
 from replicate_proxy.services.ingest import (
     find_reserved_id,
     log_job_accepted,
     reserve_id,
 )
 from replicate_proxy.services.input_check import accept_all, check_batch
-from replicate_proxy.services.query import BatchReader, BatchState
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:

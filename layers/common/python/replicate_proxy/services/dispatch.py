@@ -123,6 +123,7 @@ class Dispatcher:
     count that leads to the dead-letter queue.
 
     `find_account(tenant)` returns the account in which jobs of the tenant start; it raises RetryableError.
+    `is_start_wanted(job)` says whether Replicate is to report the start of the job.
     """
 
     def __init__(  # noqa: PLR0913 - the one service that needs nearly every port
@@ -143,6 +144,7 @@ class Dispatcher:
         concurrency: ConcurrencyGate | None = None,
         is_batch_canceled: Callable[[str, str], bool] = lambda _tenant, _batch_id: False,
         find_account: Callable[[str], Account] = lambda _tenant: SHARED_ACCOUNT,
+        is_start_wanted: Callable[[Job], bool] = lambda _job: True,
         lease_seconds: float = DEFAULT_LEASE_SECONDS,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -161,6 +163,7 @@ class Dispatcher:
         self._is_batch_canceled = is_batch_canceled
         self._concurrency = concurrency or NoLimits()
         self._find_account = find_account
+        self._is_start_wanted = is_start_wanted
         self._lease_seconds = lease_seconds
         self._checkpoint = checkpoint
         self._canceler = PredictionCanceler(
@@ -331,8 +334,14 @@ class Dispatcher:
                 job.tenant, job.id, job.attempt, job.correlation_id, job.replicate_account
             )
             body["webhook"] = self._urls.build_url(attempt)
-            body["webhook_events_filter"] = _choose_webhook_events(job)
+            body["webhook_events_filter"] = self._choose_webhook_events(job)
         return body
+
+    def _choose_webhook_events(self, job: Job) -> list[str]:
+        """Return the events to subscribe to; logs only if the caller's webhook subscribes to them."""
+        start = ["start"] if self._is_start_wanted(job) else []
+        logs = ["logs"] if "logs" in (job.webhook_events or ()) else []
+        return [*start, *logs, "completed"]
 
     def _record_acceptance(self, job: Job, prediction: UpstreamPrediction) -> None:
         """Record the prediction; cancel it if the job is to be canceled or has another prediction."""
@@ -430,18 +439,6 @@ class Dispatcher:
 
 def _calculate_seconds_left(job: Job, now: datetime) -> int | None:
     return None if job.deadline is None else int((job.deadline - now).total_seconds())
-
-
-def _choose_webhook_events(job: Job) -> list[str]:
-    """Return the events to subscribe to; logs only if the caller's webhook subscribes to them.
-
-    The start of a line of a large batch as well: few wait for it, and to handle it takes a third of all the
-    invocations and writes of the line.
-    """
-    wanted = job.webhook_events or ()
-    start = ["start"] if job.batch_line is None or "start" in wanted else []
-    logs = ["logs"] if "logs" in wanted else []
-    return [*start, *logs, "completed"]
 
 
 def _calculate_retry_delay(job: Job, error: NotAcceptedError | ConfigurationError) -> float:

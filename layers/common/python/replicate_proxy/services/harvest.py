@@ -239,7 +239,6 @@ class JobHarvester:
         job = self.updater.apply(job, change)
         self.checkpoint("harvest.result_stored")
         count_files(result.records)
-        logger.info("harvest finished", files=len(result.records))
         return job
 
     def _continue_later(

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from replicate_proxy.ids import find_bounds, min_id_at
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from replicate_proxy.jobs.job_filter import JobFilter
-    from replicate_proxy.jobs.model import Job
-    from replicate_proxy.ports import BatchStore, JobReader
+    from replicate_proxy.jobs.model import Batch, Job
+    from replicate_proxy.ports import JobReader
     from replicate_proxy.services.rendering import PredictionRenderer
 
+
+type FindBatch = Callable[[str, str], Batch | None]
+"""Returns a batch by tenant and ID."""
 
 # Replicate's own page size (Replicate's OpenAPI document, GET /predictions).
 PAGE_SIZE = 100
@@ -51,9 +54,9 @@ class PredictionList:
     So what a page reads depends neither on how many jobs are stored nor on other tenants.
     """
 
-    def __init__(self, jobs: JobReader, batches: BatchStore, renderer: PredictionRenderer) -> None:
+    def __init__(self, jobs: JobReader, find_batch: FindBatch, renderer: PredictionRenderer) -> None:
         self._jobs = jobs
-        self._batches = batches
+        self._find_batch = find_batch
         self._renderer = renderer
 
     def read(
@@ -80,7 +83,7 @@ class PredictionList:
         bounds = _Bounds(job_filter.min_id, job_filter.before_id)
         if job_filter.batch_id is None:
             return bounds
-        batch = self._batches.get(tenant, job_filter.batch_id)
+        batch = self._find_batch(tenant, job_filter.batch_id)
         if batch is None:
             return None
         low, high = find_bounds(batch.id, min_id_at(batch.created_at))

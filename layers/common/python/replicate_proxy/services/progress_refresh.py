@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.errors import PermanentError, RetryableError
-from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.observability import logger
+from replicate_proxy.replicate_api.models import UpstreamStatus
+from replicate_proxy.services.progress_request import REFRESHED_STATUSES
 from replicate_proxy.services.reports import build_poll_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from replicate_proxy.jobs.model import Account
+    from replicate_proxy.jobs.model import Account, Job
     from replicate_proxy.ports import Clock
     from replicate_proxy.replicate_api.models import UpstreamPrediction
     from replicate_proxy.services.reports import ReportPublisher
@@ -48,11 +49,14 @@ class ProgressRefresher:
         A refresh is not repeated: the caller asks again as long as it looks. If the prediction has ended, the
         report ends the job, should Replicate's own webhook be late or lost.
         """
-        if job.status is JobStatus.PROCESSING:
+        if job.status in REFRESHED_STATUSES:
             self.publish_state(job)
 
     def publish_state(self, job: Job) -> bool:
-        """Publish what Replicate says about the job's prediction, and return whether that succeeded."""
+        """Publish what Replicate says about the job's prediction, and return whether that was done.
+
+        Of one that has not started there is nothing to say.
+        """
         if job.replicate_id is None:
             return False
         if self.get_limiter(job.account).acquire_slot() > 0:
@@ -60,7 +64,7 @@ class ProgressRefresher:
             return False
         try:
             prediction = self.get_reader(job.account).get(job.replicate_id)
-            if prediction.data_removed:
+            if prediction.data_removed or prediction.status is UpstreamStatus.STARTING:
                 return False
             report = build_poll_report(job, prediction, self.clock.now())
             self.reports.publish(report, has_progress=True)

@@ -1,9 +1,9 @@
 """Ask for the progress of a running job when a client reads it.
 
-Replicate reports that a prediction has started and that it has ended, and nothing in between unless each of
-its log lines were to come as a webhook, at a price for every job. So progress is read only while a caller
-reads: the read of a running job sends a command to the dispatcher, which holds Replicate's token, and the
-callers' next reads show what it found. docs/decisions/0033-progress-is-read-on-request.md.
+Replicate reports that a prediction has ended, and nothing before that unless each of its steps were to come
+as a webhook, at a price for every job. So progress, and the start, are read only while a caller reads: the
+read of an unfinished job sends a command to the dispatcher, which holds Replicate's token, and the callers'
+next reads show what it found. docs/decisions/0033-progress-is-read-on-request.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import Clock, CommandQueue
 
 
+REFRESHED_STATUSES = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING})
 # The interval grows with the time that the job has run, so that a job of an hour is not read 1,200 times.
 _MIN_SHARE_OF_RUN_TIME = 0.1
 _MAX_REMEMBERED = 2000
@@ -53,10 +54,11 @@ class ProgressRequester:
 
     def request_progress(self, job: Job) -> None:
         """Ask for the job's progress if it is due. Does not raise: the caller has a read to answer."""
-        if not self._min_interval or job.status is not JobStatus.PROCESSING or job.replicate_id is None:
+        if not self._min_interval or job.status not in REFRESHED_STATUSES or job.replicate_id is None:
             return
         now = self._clock.now()
-        running_since = job.started_at or job.timeline.get(TimelineStep.STARTED, now)
+        step = TimelineStep.SUBMITTED if job.status is JobStatus.SUBMITTED else TimelineStep.STARTED
+        running_since = job.started_at or job.timeline.get(step, now)
         interval = max(self._min_interval, (now - running_since) * _MIN_SHARE_OF_RUN_TIME)
         known_at = max(running_since, job.progress_at or running_since)
         key = job.tenant, job.id

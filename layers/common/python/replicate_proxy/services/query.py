@@ -1,27 +1,22 @@
-"""Read predictions by ID, and batches. `services.prediction_list` lists predictions.
+"""Read predictions by ID. `services.prediction_list` lists them, `services.batch_reader` reads batches.
 
 `PredictionReader` works on a `JobReader`: the job store itself or, with DAX, a `CachedJobReader`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.batches.model import NOTHING_ENDED, BatchCounts
 from replicate_proxy.concurrency.model import WaitingJob
 from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.ids import is_id
 from replicate_proxy.observability import Metric, count, logger, tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from replicate_proxy.batches.ports import BatchCountReader
     from replicate_proxy.concurrency.ports import LineReader
-    from replicate_proxy.jobs.model import Batch, Job
-    from replicate_proxy.ports import BatchStore, Clock, JobCache, JobPage, JobReader
+    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import Clock, JobCache, JobPage, JobReader
     from replicate_proxy.services.progress_request import ProgressRequester
     from replicate_proxy.services.rendering import PredictionRenderer
 
@@ -69,41 +64,6 @@ def add_jobs_ahead(view: dict[str, Any], job: Job, lines: LineReader) -> None:
         waiting["ahead"] = lines.count_ahead(
             job.waiting.limit, WaitingJob.from_job(job).position, at_most=_MAX_AHEAD
         )
-
-
-@dataclass(frozen=True, slots=True)
-class BatchState:
-    """A batch and those of its jobs that have not expired, or the counts of a large batch.
-
-    `is_replay` if an earlier request with the same idempotency key created it.
-    """
-
-    batch: Batch
-    jobs: Sequence[Job]
-    is_replay: bool = False
-    counts: BatchCounts = NOTHING_ENDED
-
-
-class BatchReader:
-    """Reads batches of one tenant; another tenant's batch does not exist for it."""
-
-    def __init__(self, store: BatchStore, counts: BatchCountReader | None = None) -> None:
-        self._store = store
-        self._counts = counts
-
-    def get(self, tenant: str, batch_id: str) -> BatchState:
-        """Return the batch with its jobs or counts. Raises NotFoundError."""
-        batch = self._store.get(tenant, batch_id) if is_id(batch_id) else None
-        if batch is None:
-            raise NotFoundError("no such batch")
-        return read_batch_state(batch, self._store, self._counts)
-
-
-def read_batch_state(batch: Batch, store: BatchStore, counts: BatchCountReader | None) -> BatchState:
-    """Return the batch with the counts of a large one, else with its jobs."""
-    if batch.large is not None and counts is not None:
-        return BatchState(batch, (), counts=counts.read_counts(batch.tenant, batch.id))
-    return BatchState(batch, store.list_jobs(batch))
 
 
 class CachedJobReader:

@@ -68,6 +68,7 @@ class UsageCounter:
                 logger.info("usage will be counted again", reason=str(error))
                 self._sleep(_FIRST_BACKOFF_SECONDS * 2**attempt)
             else:
+                logger.info("usage counted", jobs=len(jobs))
                 return
             if not jobs:
                 return

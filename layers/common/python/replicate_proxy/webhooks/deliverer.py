@@ -15,9 +15,9 @@ A success is saved before anything else about it: whatever fails afterwards, it 
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from replicate_proxy.clock import format_optional_timestamp
@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.settings import DeliverySettings
 
 
+# Not the module's own source, which would be the same in all environments that SnapStart makes of one.
+_RANDOM = SystemRandom()
 # The clocks of two machines differ by milliseconds: a delayed message may arrive that much early.
 _CLOCK_SKEW = timedelta(seconds=1)
 # Three requests, the first two quick, fit into the function's timeout of a minute.
@@ -93,7 +95,7 @@ class Deliverer:
         clock: Clock,
         settings: DeliverySettings,
         find_pause: Callable[[str], Pause | None] = lambda _tenant: None,
-        random_fraction: Callable[[], float] = random.random,
+        random_fraction: Callable[[], float] = _RANDOM.random,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
         self._updater = updater

@@ -115,12 +115,13 @@ class Notifier:
                     if delivery in new:
                         enqueued_targets.add(delivery.target)
 
-        logger.info(
-            "webhook events derived",
-            status=change.new.status.value,
-            events=[event.kind.value for event in events],
-            deliveries=delivery_count,
-        )
+        if delivery_count:
+            logger.info(
+                "deliveries stored",
+                status=change.new.status.value,
+                events=[event.kind.value for event in events],
+                deliveries=delivery_count,
+            )
 
     def _is_of_deleted_job(self, job: Job, now: datetime) -> bool:
         """Return whether the change comes late and its job was deleted meanwhile: then nothing is sent."""

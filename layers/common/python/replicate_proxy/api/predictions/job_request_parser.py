@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from replicate_proxy.api.http import Request
 from replicate_proxy.api.predictions.allowed_models import check_allowed_models
 from replicate_proxy.api.predictions.bodies import (
-    BatchLineBody,
-    CreateBatchBody,
-    CreateLargeBatchBody,
     CreatePredictionBody,
     CreatePredictionByVersionBody,
     is_name,
@@ -36,13 +33,13 @@ from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.net.errors import ForbiddenUrlError
 from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.ingest import JobRequest
-from replicate_proxy.services.large_batches import LargeBatchRequest
 
 if TYPE_CHECKING:
-    from replicate_proxy.api.predictions.bodies import BatchEntryBody
+    from replicate_proxy.api.predictions.batch_bodies import BatchEntryBody, CreateBatchBody
     from replicate_proxy.errors import InvalidField
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.model_entries.directory import EntryDirectory
+    from replicate_proxy.services.large_batches import LargeBatchRequest
 
 
 class ModelDirectory(Protocol):
@@ -159,6 +156,8 @@ class JobRequestParser:
         self, body: Any, principal: Principal, *, public_base_url: str, correlation_id: str
     ) -> tuple[str, JobRequest]:
         """Return the custom ID and the job request of a line of a large batch."""
+        from replicate_proxy.api.predictions.batch_bodies import BatchLineBody  # noqa: PLC0415 - as below
+
         self._check_pause(principal.tenant)
         line = parse_body(BatchLineBody, body)
         request = _rebuild_request(public_base_url, correlation_id)
@@ -174,6 +173,9 @@ class JobRequestParser:
         A body that names an input file is the request of a large batch. All entries are validated before an
         error is raised, so that it counts every invalid field.
         """
+        # Imported here, because creates of predictions need nothing about batches in a cold start.
+        from replicate_proxy.api.predictions.batch_bodies import CreateBatchBody  # noqa: PLC0415
+
         body = self._parse_json(request)
         self._check_tenant(principal.tenant)
         if isinstance(body, dict) and "input_file" in body:
@@ -207,6 +209,9 @@ class JobRequestParser:
         return [replace(job_request, **headers) for job_request in job_requests], idempotency_key
 
     def _build_large_batch_request(self, request: Request, body: Any, tenant: str) -> LargeBatchRequest:
+        from replicate_proxy.api.predictions.batch_bodies import CreateLargeBatchBody  # noqa: PLC0415 - as above
+        from replicate_proxy.services.large_batches import LargeBatchRequest  # noqa: PLC0415
+
         parsed = parse_body(CreateLargeBatchBody, body)
         self._check_webhook("webhook", parsed.webhook)
         return LargeBatchRequest(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
-    from replicate_proxy.services.query import BatchState
+    from replicate_proxy.services.batch_reader import BatchState
 
 _PAGE_SIZE = 20
 _MAX_SLICE_DIGITS = 6

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from replicate_proxy.usage.report import UsageReport
 
 _CHART_DAYS = 14
-_OVERDUE_AFTER = timedelta(minutes=3)
 _MAX_OVERDUE = 20
 _RECENT_JOBS = 100
 _SHOWN_JOBS = 8
@@ -133,8 +132,7 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
         breaker=admin.breaker.describe,
         pauses=lambda: read_pauses(services),
         report=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY, UsageGroup.TENANT)),
-        counts=admin.job_search.count_unfinished,
-        overdue=lambda: services.jobs.list_due_jobs(before=page.now - _OVERDUE_AFTER, limit=_MAX_OVERDUE),
+        unfinished=lambda: admin.job_search.summarize_unfinished(max_overdue=_MAX_OVERDUE),
         budgets=lambda: _read_budgets(services),
     )
     report: UsageReport | None = read.pop("report")
@@ -151,7 +149,6 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
         ],
         all_pauses=select_pauses(read["pauses"], ALL_TENANTS),
         pause_count=sum(map(len, read["pauses"].values())) if read["pauses"] is not None else None,
-        overdue_after=_OVERDUE_AFTER.total_seconds(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Routes that create, cancel and delete predictions: Replicate's own, and the plain `POST /`."""
+"""Routes that create predictions: Replicate's own, and the plain `POST /`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,23 @@ if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.predictions.job_request_parser import JobRequestParser
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.deletion.deleter import JobDeleter
     from replicate_proxy.jobs.model import Submission
-    from replicate_proxy.services.cancel import JobCanceler
     from replicate_proxy.services.ingest import CreateResult, JobCreator
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.services.stream_urls import StreamUrlWaiter
     from replicate_proxy.services.wait import JobWaiter
 
 
-def add_prediction_write_routes(
+def add_prediction_create_routes(
     router: Router,
     *,
     parser: JobRequestParser,
     creator: JobCreator,
-    canceler: JobCanceler,
-    deleter: JobDeleter,
     waiter: JobWaiter,
     stream_waiter: StreamUrlWaiter,
     renderer: PredictionRenderer,
 ) -> None:
-    """Register the creates by version, model and deployment, the plain `POST /`, cancel and deletion."""
+    """Register the creates by version, model and deployment, and the plain `POST /`."""
 
     def create(request: Request, submission: Submission | None) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
@@ -63,18 +59,6 @@ def add_prediction_write_routes(
     def create_plain(request: Request) -> Response:
         principal = request.principal.require(Scope.PREDICTIONS_WRITE)
         return respond(request, creator.create(parser.parse_plain(request, principal), principal))
-
-    @router.post("/v1/predictions/{id}/cancel")
-    def cancel_prediction(request: Request) -> Response:
-        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
-        job = canceler.cancel_job(tenant, request.path_params["id"])
-        return json_response(200, renderer.render(job))
-
-    @router.delete("/v1/predictions/{id}")
-    def delete_prediction(request: Request) -> Response:
-        tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
-        deleter.delete(tenant, request.path_params["id"])
-        return json_response(204, None)
 
 
 def _build_create_response(
