@@ -103,7 +103,7 @@ class FakeImageCompressor:
             bytes_after=len(content),
             sha256=hashlib.sha256(content).hexdigest(),
             quality=80,
-            similarity=0.97,
+            score=74.5,
             placeholder="LKO2?U%2Tw=w]~RBVZRi};RPxuwH",
             thumbnail_bytes=5,
             text={"seed": "42"},

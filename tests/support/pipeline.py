@@ -447,10 +447,12 @@ class FakeOutputHarvester:
         self.results: list[HarvestResult] = []
         self.calls: list[tuple[FileRecord, ...]] = []
         self.privacy: list[bool] = []
+        self.options: list[ImageOptions] = []
 
     def harvest(self, *, earlier_records: tuple[FileRecord, ...] = (), **arguments: Any) -> HarvestResult:
         self.calls.append(earlier_records)
         self.privacy.append(arguments["is_private"])
+        self.options.append(arguments["options"])
         self.faults.raise_planned("harvest")
         if self.results:
             return self.results.pop(0)

@@ -1,15 +1,19 @@
-"""The images that are measured: color photographs in PyPI packages, and other sizes made from them."""
+"""The images that are measured: photographs in PyPI packages, generated pictures, and other sizes of them."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from tools.bench.images_generated import KINDS, generate_picture
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 
@@ -30,6 +34,52 @@ _PHOTOGRAPHS = (
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 )
 _NOISE_PIXELS = 512
+PHOTOGRAPH = "photograph"
+# SSIMULACRA2 needs a quarter of a second for so many pixels.
+_PICTURE_SIZE = (384, 384)
+# What is measured. The estimate of the score was fitted to other seeds, and to other parts of half of the
+# photographs.
+MEASURED_SEEDS, FITTED_SEEDS = (0, 1), (2, 3, 4, 5)
+_MEASURED_PART, _FITTED_PART = (0.3, 0.3), (0.9, 0.8)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of at most 384 × 384 pixels; `kind` is "photograph" or one of `KINDS`."""
+
+    name: str
+    kind: str
+    image: Image.Image
+
+
+def load_measured_pictures() -> list[Picture]:
+    """Return a part of each photograph, and two generated pictures of each kind."""
+    return _build_pictures(load_photographs(), _MEASURED_PART, MEASURED_SEEDS)
+
+
+def load_fitted_pictures() -> list[Picture]:
+    """Return the pictures that the estimate of the score is fitted to."""
+    photographs = dict(list(load_photographs().items())[::2])
+    return _build_pictures(photographs, _FITTED_PART, FITTED_SEEDS)
+
+
+def _build_pictures(
+    photographs: dict[str, Image.Image], part: tuple[float, float], seeds: Iterable[int]
+) -> list[Picture]:
+    parts = [Picture(name, PHOTOGRAPH, _crop(image, part)) for name, image in photographs.items()]
+    generated = [
+        Picture(f"{kind}-{seed}", kind, generate_picture(kind, seed, _PICTURE_SIZE))
+        for kind in KINDS
+        for seed in seeds
+    ]
+    return [*parts, *generated]
+
+
+def _crop(image: Image.Image, part: tuple[float, float]) -> Image.Image:
+    """Return the rectangle that begins at that share of the edges which remain."""
+    width, height = (min(edge, whole) for edge, whole in zip(_PICTURE_SIZE, image.size, strict=True))
+    left, top = round((image.width - width) * part[0]), round((image.height - height) * part[1])
+    return image.crop((left, top, left + width, top + height))
 
 
 @cache
@@ -40,6 +90,8 @@ def load_photographs() -> dict[str, Image.Image]:
         with files(package).joinpath(path).open("rb") as file, Image.open(file) as image:
             name = path.rpartition("/")[2].partition(".")[0]
             photographs[name] = image.convert("RGB")
+            # The pixels are taken as sRGB: no measured tool is to convert them by a profile.
+            photographs[name].info.clear()
     return photographs
 
 

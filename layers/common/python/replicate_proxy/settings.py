@@ -519,7 +519,12 @@ OUTPUT_HOSTS: Setting[tuple[str, ...]] = Setting(
     ("harvest",),
     "Hosts that output files are fetched from",
 )
-IMAGE_FORMAT = _text("IMAGE_FORMAT", "", ("harvest",), "Format of compressed images")
+IMAGE_FORMAT = _text(
+    "IMAGE_FORMAT",
+    "",
+    ("harvest",),
+    "Format of compressed images; auto is AVIF for requests that accept it, else WebP",
+)
 IMAGE_QUALITY = _text("IMAGE_QUALITY", "", ("harvest",), "Quality of compressed images")
 KEEP_ORIGINALS = _boolean(
     "KEEP_ORIGINALS", ("harvest",), "Whether originals of compressed images are stored", default=True

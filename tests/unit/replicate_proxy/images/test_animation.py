@@ -34,7 +34,7 @@ def pipeline(tmp_path: Path) -> Pipeline:
 
 
 def compress(pipeline: Pipeline, content: bytes, target: TargetFormat = "webp") -> ImageResult:
-    result = pipeline.run(content + PADDING, ImageOptions(format=target, min_similarity=0))
+    result = pipeline.run(content + PADDING, ImageOptions(format=target, min_score=-100))
     assert result.outcome is ImageOutcome.COMPRESSED
     return result
 
@@ -174,7 +174,7 @@ def test_gif_without_screen_has_size_of_its_frames(pipeline: Pipeline) -> None:
     assert (result.width, result.height) == SIZE
 
 
-def test_similarity_is_that_of_encoded_frames(
+def test_score_is_that_of_encoded_frames(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frames that are read wrongly while they are encoded must not pass as the right ones."""
@@ -183,8 +183,8 @@ def test_similarity_is_that_of_encoded_frames(
 
     result = pipeline.run(make_animation(3, "PNG", size=SIZE) + PADDING)
 
-    assert (result.outcome, result.reason) == (ImageOutcome.UNMODIFIED, "below_min_similarity")
-    assert (result.similarity or 0) < 0.2
+    assert (result.outcome, result.reason) == (ImageOutcome.UNMODIFIED, "below_min_score")
+    assert (result.score or 0) < 20
 
 
 def make_black_animation() -> bytes:
@@ -201,7 +201,7 @@ def test_equal_frames_that_encoder_joins_are_found_by_time(pipeline: Pipeline) -
 
     result = compress(pipeline, content)
 
-    assert (result.similarity or 0) > 0.85
+    assert (result.score or 0) > 60
     assert sum(int(str(timing[0])) for _, _, timing in decode_timing(pipeline.output.read_bytes())) == 480
 
 

@@ -246,7 +246,7 @@ def test_colors_of_animation_are_converted(tmp_path: Path) -> None:
     )
 
     pipeline = Pipeline(tmp_path)
-    pipeline.run(content + b"\0" * 9999, ImageOptions(min_similarity=0))
+    pipeline.run(content + b"\0" * 9999, ImageOptions(min_score=-100))
 
     output = pipeline.open_output()
     assert "icc_profile" not in output.info

@@ -11,6 +11,7 @@ def test_parse_overrides_defaults() -> None:
     defaults = ImageOptions(format="avif", keep_copyright=True)
 
     assert ImageOptions.parse(defaults=defaults) == defaults
+    assert ImageOptions.parse(format="auto", accepts_avif=True) == ImageOptions(accepts_avif=True)
     assert ImageOptions.parse(format=" JPG ", quality="90", defaults=defaults) == ImageOptions(
         "jpeg", 90, keep_copyright=True
     )

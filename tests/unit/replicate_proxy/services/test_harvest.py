@@ -10,6 +10,7 @@ import pytest
 
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.errors import NotFoundError, RetryableError
+from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.jobs.model import Document, EndReason, Job, JobStatus, ReportChannel
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from tests.support.builders import make_job
@@ -76,6 +77,21 @@ def test_harvest_stores_output_and_finishes_job(pipeline: Pipeline) -> None:
     assert pipeline.documents.load(finished.output) == [f"https://outputs.test/{job.id}.webp"]
     assert finished.metrics == {"predict_time": 1.5}
     assert list(finished.timeline)[-3:] == ["reported", "harvesting", "finished"]
+
+
+@pytest.mark.parametrize(
+    "image_options", [{"accepts_avif": True}, {"format": "jpeg", "quality": 70, "accepts_avif": True}, {}]
+)
+def test_harvest_compresses_images_as_request_asked(
+    pipeline: Pipeline, image_options: dict[str, Any]
+) -> None:
+    job = pipeline.accept_job(image_options=image_options).job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", output=SOURCE_URLS)
+
+    harvest(pipeline, job)
+
+    assert pipeline.output_harvester.options == [ImageOptions(**image_options)]
 
 
 def test_harvest_ignores_message_when_job_is_finished(pipeline: Pipeline) -> None:

@@ -17,7 +17,7 @@ def test_overrides_are_parsed_by_name() -> None:
         ("=1", "not a parameter: =1"),
         ("Nope=1", "template.yaml has no parameter Nope"),
         ("ImageFromat=avif", "did you mean ImageFormat?"),
-        ("ImageFormat=gif", "'gif' is not one of webp, avif"),
+        ("ImageFormat=gif", "'gif' is not one of auto, webp, avif"),
         ("Stage=Not a stage", "does not match"),
         ("ImageQuality=200", "does not match"),
         ("ImageQuality=0", "does not match"),

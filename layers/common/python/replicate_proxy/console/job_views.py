@@ -64,7 +64,7 @@ _FILE_DETAILS = frozenset(
         "width",
         "height",
         "quality",
-        "similarity",
+        "score",
         "reason",
     }
 )

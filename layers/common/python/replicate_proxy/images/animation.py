@@ -9,7 +9,7 @@ from PIL import Image
 
 from replicate_proxy.images.encode import ENCODERS, allows_lossless, choose_format, encode_frames
 from replicate_proxy.images.quality import build_sample, choose_quality, open_encoded
-from replicate_proxy.images.similarity import calculate_similarity
+from replicate_proxy.images.score import MAX_SCORE, ScoreReference
 from replicate_proxy.images.task import write_result
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from replicate_proxy.images.decode import Frame, ImageSource
     from replicate_proxy.images.encode import TargetFormat
     from replicate_proxy.images.task import ImageResult, ImageTask
+
+
+_SCORE_OF_MISSING_FRAME = -100.0
 
 
 class Animation:
@@ -36,36 +39,36 @@ class Animation:
             self._add(frame)
 
     def compress(self, task: ImageTask, result: ImageResult, *, exif: bytes) -> ImageResult:
-        """Write all frames at one quality, the lowest at which all samples are similar enough as encoded.
+        """Write all frames at one quality, at which all samples have the target score.
 
-        Without loss, if WebP would blur the colors. Raises EncodingFailedError.
+        If a frame gets less than the minimum as it is encoded, the quality rises. Without loss, if WebP would
+        blur the colors. Raises EncodingFailedError.
         """
         # The frames count together toward the formats' size limits.
         size = (self._size[0], self._size[1] * self._source.frame_count)
         format_name = choose_format(task.options, size, is_animated=True)
         choices = [
-            choose_quality(sample, format_name, task.options, size=size) for _, sample in self._samples
+            choose_quality(
+                sample, format_name, task.options, size=size, checks_color=sample.size == self._size
+            )
+            for _, sample in self._samples
         ]
         quality = max(choice.quality for choice in choices)
         full_color = any(choice.full_color for choice in choices)
-        result = replace(result, quality=quality, similarity=min(choice.similarity for choice in choices))
-        if not all(choice.is_similar_enough for choice in choices):
-            is_color_wrong = any(choice.is_color_wrong for choice in choices)
-            if format_name == "webp" and is_color_wrong and allows_lossless(size):
+        if not all(choice.is_good_enough for choice in choices):
+            if format_name == "webp" and allows_lossless(size):
                 lossless = self._encode(format_name, None, exif=exif)
-                return write_result(
-                    lossless, format_name, task, replace(result, quality=None, similarity=1.0)
-                )
-            return replace(result, reason="below_min_similarity")
-        min_similarity = 0.0 if task.options.quality else task.options.min_similarity
-        higher_qualities = (tried for tried in ENCODERS[format_name].qualities if tried > quality)
-        for tried in [quality, *higher_qualities]:
+                return write_result(lossless, format_name, task, replace(result, score=MAX_SCORE))
+            score = min(choice.score for choice in choices)
+            return replace(result, quality=quality, score=score, reason="below_min_score")
+        highest = max(quality, ENCODERS[format_name].max_quality)
+        for tried in dict.fromkeys((quality, (quality + highest) // 2, highest)):
             encoded = self._encode(format_name, tried, full_color=full_color, exif=exif)
-            similarity = self._compare(encoded)
-            result = replace(result, quality=tried, similarity=round(similarity, 4))
-            if similarity >= min_similarity:
+            score = self._estimate_score(encoded)
+            result = replace(result, quality=tried, score=round(score, 1))
+            if task.options.quality or score >= task.options.min_score:
                 return write_result(encoded, format_name, task, result)
-        return replace(result, reason="below_min_similarity")
+        return replace(result, reason="below_min_score")
 
     def encode_unmodified(self, *, exif: bytes) -> tuple[bytes, str]:
         """Return all frames encoded without loss, and the format. Raises EncodingFailedError."""
@@ -95,12 +98,12 @@ class Animation:
             exif=exif,
         )
 
-    def _compare(self, encoded: bytes) -> float:
-        """Return the lowest similarity of any sample to what the encoded animation shows at its time.
+    def _estimate_score(self, encoded: bytes) -> float:
+        """Return the lowest score of any sample, compared with what the encoded animation shows at its time.
 
         Frames are found by time, since encoders join equal ones. Raises EncodingFailedError.
         """
-        similarities: list[float] = []
+        scores: list[float] = []
         samples = iter(self._samples)
         start, sample = next(samples)
         end = 0
@@ -109,10 +112,10 @@ class Animation:
                 decoded.seek(index)
                 decoded.load()
                 end += int(decoded.info.get("duration") or 0)
-                while start < end and len(similarities) < len(self._samples):
-                    similarities.append(calculate_similarity(sample, build_sample(decoded)))
+                while start < end and len(scores) < len(self._samples):
+                    scores.append(ScoreReference(sample).estimate_score(build_sample(decoded)))
                     start, sample = next(samples, (start, sample))
-        return min(similarities) if len(similarities) == len(self._samples) else 0.0
+        return min(scores) if len(scores) == len(self._samples) else _SCORE_OF_MISSING_FRAME
 
 
 class _FrameSequence(Image.Image):

@@ -1,7 +1,7 @@
 """Encode pixels as WebP, AVIF or JPEG, and choose between these formats.
 
 Encoder settings and memory needs are measured, see docs/images.md. Working memory per pixel: WebP 10 bytes,
-with transparency or without loss 24, AVIF 27, in full color 36, JPEG 5. The size limits below keep the
+with transparency or without loss 24, AVIF 27, in full color 39, JPEG 5. The size limits below keep the
 harvest function, child process included, within 300 MB for opaque images.
 """
 
@@ -25,27 +25,35 @@ type TargetFormat = Literal["webp", "avif", "jpeg"]
 
 @dataclass(frozen=True)
 class EncoderSettings:
-    """`qualities`: the default one, then those to try when it is not similar enough to the source.
+    """`default_quality` is tried first, then others up to `max_quality` and down to `min_quality`.
 
-    Encoders halve the resolution of color unless `full_color_options` are given; WebP has none.
+    `score_per_quality` is by how much the score of most images grows with the quality. Encoders halve the
+    resolution of color unless `full_color_options` are given, which WebP has not; `prefers_full_color` if
+    that gives fewer bytes at the same score.
     """
 
     pillow_name: str
-    qualities: tuple[int, ...]
+    default_quality: int
+    min_quality: int
+    max_quality: int
+    score_per_quality: float
     pillow_options: dict[str, Any]
     full_color_options: dict[str, Any] | None = None
+    prefers_full_color: bool = False
 
 
+_FULL_COLOR: Final = {"subsampling": "4:4:4"}
 ENCODERS: Final[dict[TargetFormat, EncoderSettings]] = {
-    "webp": EncoderSettings("WEBP", (80, 87, 92, 96), {"method": 2}),
+    "webp": EncoderSettings("WEBP", 78, 50, 97, 0.6, {"method": 2}),
     "avif": EncoderSettings(
-        "AVIF", (63, 72, 80, 88), {"speed": 9, "max_threads": 1}, {"subsampling": "4:4:4"}
+        "AVIF", 56, 35, 90, 0.8, {"speed": 9, "max_threads": 1}, _FULL_COLOR, prefers_full_color=True
     ),
-    "jpeg": EncoderSettings("JPEG", (82, 88, 92, 95), {}, {"subsampling": "4:4:4"}),
+    "jpeg": EncoderSettings("JPEG", 66, 50, 95, 0.5, {}, _FULL_COLOR),
 }
 
 _MAX_AVIF_PIXELS = 8_000_000
-_MAX_AVIF_FULL_COLOR_PIXELS = 6_000_000
+# 2048 × 2048 fits.
+_MAX_AVIF_FULL_COLOR_PIXELS = 4_200_000
 # Of images of more than 256 colors.
 _MAX_LOSSLESS_PIXELS = 8_000_000
 _MAX_EFFORT_PIXELS = 4_000_000
@@ -67,9 +75,12 @@ def choose_format(
     """Return the requested format, or another one if it cannot hold the image or would take too much memory.
 
     JPEG has neither transparency nor animation: such images become WebP. Images too large for WebP become
-    JPEG.
+    JPEG. "auto" is AVIF for still images that are stored with the full resolution of color, if the request
+    accepts it, and otherwise WebP.
     """
     pixels, longest_edge = size[0] * size[1], max(size)
+    if options.format == "auto" and _prefers_avif(options, size, is_animated=is_animated):
+        return "avif"
     fits_webp = pixels <= _MAX_WEBP_PIXELS and longest_edge <= _MAX_WEBP_EDGE_PIXELS
     fits_jpeg = not is_transparent and not is_animated
     if options.format == "jpeg" and fits_jpeg:
@@ -79,11 +90,16 @@ def choose_format(
     return "jpeg" if fits_jpeg and not fits_webp else "webp"
 
 
-def has_full_color(format_name: TargetFormat, size: tuple[int, int]) -> bool:
+def _prefers_avif(options: ImageOptions, size: tuple[int, int], *, is_animated: bool) -> bool:
+    return options.accepts_avif and not is_animated and allows_full_color("avif", size)
+
+
+def allows_full_color(format_name: TargetFormat, size: tuple[int, int]) -> bool:
     """Return whether an image of that size can be encoded with the full resolution of color."""
     if ENCODERS[format_name].full_color_options is None:
         return False
-    return format_name != "avif" or size[0] * size[1] <= _MAX_AVIF_FULL_COLOR_PIXELS
+    fits_avif = size[0] * size[1] <= _MAX_AVIF_FULL_COLOR_PIXELS and max(size) <= _MAX_AVIF_EDGE_PIXELS
+    return format_name != "avif" or fits_avif
 
 
 def allows_lossless(size: tuple[int, int]) -> bool:

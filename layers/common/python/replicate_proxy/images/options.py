@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from replicate_proxy.errors import PermanentError
 
-type ImageFormat = Literal["webp", "avif", "jpeg", "original"]
+type ImageFormat = Literal["auto", "webp", "avif", "jpeg", "original"]
 _FORMAT_NAMES: tuple[str, ...] = get_args(ImageFormat.__value__)
 _QUALITY_PATTERN = re.compile(r"100|[1-9][0-9]?")
 
@@ -25,16 +25,19 @@ class InvalidImageOptionError(PermanentError):
 class ImageOptions:
     """How images are compressed; docs/images.md explains the defaults.
 
-    `format` "original" stores the bytes as they are. `quality` is 1–100, or None for the lowest quality of
-    the format's list whose structural similarity (0–1, luma) to the source reaches `min_similarity`; a
-    quality given as a number is used as it is. `thumbnail_px` is the longest edge of the thumbnail.
+    `format` "auto" is AVIF for requests whose Accept header names it (`accepts_avif`), else WebP; "original"
+    stores the bytes as they are. `quality` is 1–100, or None for the lowest one that has the `target_score`,
+    or at least the `min_score` (both as SSIMULACRA2); a quality given as a number is used as it is.
+    `thumbnail_px` is the longest edge of the thumbnail.
     """
 
-    format: ImageFormat = "webp"
+    format: ImageFormat = "auto"
     quality: int | None = None
-    min_similarity: float = 0.945
+    target_score: float = 71.0
+    min_score: float = 65.0
     keep_copyright: bool = False
     thumbnail_px: int = 256
+    accepts_avif: bool = False
 
     @classmethod
     def parse(
@@ -42,6 +45,7 @@ class ImageOptions:
         *,
         format: str | None = None,  # noqa: A002 - the header and the setting are named so
         quality: str | int | None = None,
+        accepts_avif: bool = False,
         defaults: ImageOptions | None = None,
     ) -> ImageOptions:
         """Return the options of header or setting values; None takes the value from `defaults`.
@@ -51,8 +55,10 @@ class ImageOptions:
         defaults = defaults or cls()
         return cls(
             format=defaults.format if format is None else _parse_format(format),
+            accepts_avif=accepts_avif or defaults.accepts_avif,
             quality=defaults.quality if quality is None else _parse_quality(quality),
-            min_similarity=defaults.min_similarity,
+            target_score=defaults.target_score,
+            min_score=defaults.min_score,
             keep_copyright=defaults.keep_copyright,
             thumbnail_px=defaults.thumbnail_px,
         )
@@ -60,6 +66,8 @@ class ImageOptions:
 
 def _parse_format(text: str) -> ImageFormat:
     match text.strip().lower():
+        case "auto":
+            return "auto"
         case "webp":
             return "webp"
         case "avif":

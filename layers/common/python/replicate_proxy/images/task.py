@@ -24,7 +24,7 @@ type ImageReason = Literal[
     "",
     "original_requested",
     "not_smaller",
-    "below_min_similarity",
+    "below_min_score",
     "encoding_failed",
     "hdr",
     "too_many_pixels",
@@ -94,9 +94,9 @@ class ImageResult:
     `sha256` is set if the output file was written: the compressed image, or the image without its metadata.
     If it is empty, the source itself is to be stored, but published only with `is_source_publishable`: it has
     no metadata, or the caller asked for it. Sizes are in bytes and pixels. `format` (lower case) is
-    that of the file to store, `source_format` that of the source. `similarity` is 0–1, or None where it was
-    not measured. `placeholder` is a BlurHash. `text` is the metadata that the model wrote: PNG text chunks,
-    EXIF, comments.
+    that of the file to store, `source_format` that of the source. `score` is the estimated SSIMULACRA2, or
+    None where it was not estimated. `placeholder` is a BlurHash. `text` is the metadata that the model
+    wrote: PNG text chunks, EXIF, comments.
     """
 
     outcome: ImageOutcome
@@ -111,7 +111,7 @@ class ImageResult:
     sha256: str = ""
     is_source_publishable: bool = False
     quality: int | None = None
-    similarity: float | None = None
+    score: float | None = None
     placeholder: str = ""
     thumbnail_bytes: int = 0
     text: Mapping[str, str] = field(default_factory=dict)

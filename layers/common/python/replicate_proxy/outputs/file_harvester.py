@@ -198,7 +198,7 @@ class FileHarvester:
             width=result.width or None,
             height=result.height or None,
             quality=result.quality,
-            similarity=result.similarity,
+            score=result.score,
             placeholder=result.placeholder,
             text=result.text,
         )

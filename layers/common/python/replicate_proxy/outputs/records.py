@@ -38,7 +38,7 @@ class FileRecord:
     """One file of an output.
 
     `url` is where the file is served; `source_host` is where it came from ("data:" for a data URI). Sizes are
-    in bytes and pixels, hashes in hex. `similarity` (0–1) compares a compressed image with its source;
+    in bytes and pixels, hashes in hex. `score` is the estimated SSIMULACRA2 of a compressed image;
     `placeholder` is a BlurHash; `text` is the metadata that the model wrote into the image. `retryable`: the
     file is not stored, and another try may still succeed.
     """
@@ -58,7 +58,7 @@ class FileRecord:
     sha256: str = ""
     source_sha256: str = ""
     quality: int | None = None
-    similarity: float | None = None
+    score: float | None = None
     placeholder: str = ""
     thumbnail_url: str | None = None
     original_key: str | None = None

@@ -221,6 +221,7 @@ class JobHarvester:
         return ImageOptions.parse(
             format=job.image_options.get("format"),
             quality=job.image_options.get("quality"),
+            accepts_avif=job.image_options.get("accepts_avif", False),
             defaults=self.default_image_options(job.tenant),
         )
 

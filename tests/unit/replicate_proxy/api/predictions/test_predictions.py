@@ -126,6 +126,27 @@ def test_create_names_invalid_header(api: PredictionApi, headers: dict[str, str]
 
 
 @pytest.mark.parametrize(
+    ("accept", "expected"),
+    [
+        ("image/avif", {"accepts_avif": True}),
+        ("application/json, Image/AVIF;q=0.8", {"accepts_avif": True}),
+        ("image/avif;q=0, */*", {}),
+        ("image/avif; q=0.000", {}),
+        ("*/*", {}),
+        ("image/*", {}),
+        ("", {}),
+    ],
+)
+def test_create_records_whether_accept_header_names_avif(
+    api: PredictionApi, accept: str, expected: dict[str, Any]
+) -> None:
+    assert api.post(headers={"Accept": accept})[0] == 201
+
+    (job,) = api.pipeline.store.jobs.values()
+    assert job.image_options == expected
+
+
+@pytest.mark.parametrize(
     "webhook",
     [
         "http://app.test/",

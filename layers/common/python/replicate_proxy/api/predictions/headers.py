@@ -20,6 +20,7 @@ _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
 _MIN_CANCEL_AFTER_SECONDS = 5
 _PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
 _MAX_PREFER_WAIT_SECONDS = 60
+_ZERO_WEIGHT = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -70,7 +71,10 @@ def parse_prefer_wait(text: str) -> int | None:
 
 
 def parse_image_options(request: Request) -> dict[str, Any] | None:
-    """Return what `X-Image-Format` and `X-Image-Quality` choose, None without these headers."""
+    """Return what `X-Image-Format` and `X-Image-Quality` choose, and whether `Accept` names AVIF.
+
+    None if the headers say nothing about images.
+    """
     texts = {
         name: request.headers[f"x-image-{name}"]
         for name in ("format", "quality")
@@ -80,7 +84,22 @@ def parse_image_options(request: Request) -> dict[str, Any] | None:
         options = ImageOptions.parse(format=texts.get("format"), quality=texts.get("quality"))
     except InvalidImageOptionError as error:
         raise _header_error(f"X-Image-{error.field.title()}", str(error)) from None
-    return {name: asdict(options)[name] for name in texts} or None
+    chosen = {name: asdict(options)[name] for name in texts}
+    if _accepts_avif(request.headers.get("accept", "")):
+        chosen["accepts_avif"] = True
+    return chosen or None
+
+
+def _accepts_avif(accept: str) -> bool:
+    """Return whether an `Accept` header names `image/avif` (RFC 9110, section 12.5.1).
+
+    Wildcards do not count: HTTP libraries send `*/*` whatever their application can show.
+    """
+    for media_range in accept.lower().split(","):
+        media_type, *parameters = (part.strip() for part in media_range.split(";"))
+        if media_type == "image/avif":
+            return not any(_ZERO_WEIGHT.fullmatch(parameter) for parameter in parameters)
+    return False
 
 
 def parse_idempotency_key(request: Request) -> str | None:
