@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 
 SHARP = "sharp: WebP, method 4"
 SHARP_QUALITIES = (60, 70, DEFAULT_QUALITY, 88, 95, 100)
-# No stored image may have a lower SSIMULACRA2 score.
-MIN_SCORE = 65.0
+# No stored image may have a lower SSIMULACRA2 score. The shipped minimum of the estimate, 65, is higher by
+# its error.
+MIN_SCORE = 60.0
 MAX_BYTES_RATIO = 0.85
 GROUPS = ("photographs", "generated pictures")
 
