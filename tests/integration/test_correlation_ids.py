@@ -36,6 +36,7 @@ def test_correlation_id_is_in_the_log_of_every_function(api: ApiClient, stack: S
             {"output": "done", "prompt": PROMPT, "latency": 1},
             headers={"x-correlation-id": correlation_id},
             webhook=receiver.url,
+            webhook_events_filter=["start", "completed"],
         )
         api.wait_until_finished(job["id"])
         receiver.wait_for(

@@ -87,7 +87,10 @@ def jobs(stack: Stack, simulator_client: SimulatorClient) -> FaultyJobs:
         faults = [{**fault, "contains": tenant} for fault in faults_by_name[name]]
         simulator_client.call_control_api("POST", "faults", faults)
         file = {"$file": "png", "width": 64, "height": 64, "name": f"{tenant}.png"}
-        return api, api.create("local/lab", {"output": {"name": name, "file": file}})["id"]
+        # The start is reported only where somebody waits for it.
+        events = ["start", "completed"]
+        job = api.create("local/lab", {"output": {"name": name, "file": file}}, webhook_events_filter=events)
+        return api, job["id"]
 
     with ThreadPoolExecutor(2) as threads:
         return dict(zip(faults_by_name, threads.map(create_job, faults_by_name), strict=True))

@@ -49,6 +49,22 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
         "make chaos                      # 1,000 jobs, seed 1: 12 to 18 minutes on two cores",
     ): _LONG,
     ("docs/chaos.md", ".venv/bin/python -m tools.chaos --jobs 200 --keep"): _LONG,
+    (
+        "docs/chaos.md",
+        "make batch-load                 # 10,000 lines: half an hour on two slow cores",
+    ): _LONG,
+    (
+        "docs/performance.md",
+        "make bench-compare PART=pipeline REPEATS=3    # what has changed; stores nothing",
+    ): _LONG,
+    (
+        "docs/tuning.md",
+        ".venv/bin/python -m tools.bench imports    # cold starts: all functions, with the packages they load",
+    ): _LONG,
+    (
+        "docs/tuning.md",
+        "make tune                       # all functions, about ten minutes on two idle cores",
+    ): _LONG,
     ("docs/webhooks.md", "from standardwebhooks import Webhook  # pip install standardwebhooks"): _FRAGMENT,
     ("docs/webhooks.md", 'import { validateWebhook } from "replicate"; // npm install replicate'): _FRAGMENT,
 }
