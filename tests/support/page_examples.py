@@ -59,7 +59,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ): _LONG,
     (
         "docs/tuning.md",
-        ".venv/bin/python -m tools.bench imports    # cold starts: all functions, with the packages they load",
+        ".venv/bin/python -m tools.bench imports    # cold starts, with the packages that functions load",
     ): _LONG,
     (
         "docs/tuning.md",
