@@ -29,7 +29,7 @@ CREATES = int(os.environ.get("BUDGET_CREATES", "48"))
 AFFORDABLE = CREATES // 8
 THREADS = 8
 MAX_REPETITIONS = 20
-CRASHES = {"ingest.idempotency_key_claimed": 0.05, "ingest.job_stored": 0.05, "ingest.job_enqueued": 0.05}
+CRASHES = {"ingest.idempotency_key_claimed": 0.1, "ingest.job_stored": 0.1, "ingest.job_enqueued": 0.1}
 LOST_RESPONSES = {"dynamodb": 0.02}
 UNAVAILABLE = Counter[tuple[int, str]]()
 """Answers that were no decision, which show what a failure was about."""
