@@ -87,7 +87,7 @@ def jobs(stack: Stack, simulator_client: SimulatorClient) -> FaultyJobs:
         faults = [{**fault, "contains": tenant} for fault in faults_by_name[name]]
         simulator_client.call_control_api("POST", "faults", faults)
         file = {"$file": "png", "width": 64, "height": 64, "name": f"{tenant}.png"}
-        # The start is reported only where somebody waits for it.
+        # The start is reported only to subscribers.
         events = ["start", "completed"]
         job = api.create("local/lab", {"output": {"name": name, "file": file}}, webhook_events_filter=events)
         return api, job["id"]

@@ -38,7 +38,7 @@ class Index:
         }
 
     def count_units(self, old: Item | None, new: Item | None) -> int:
-        """Return the units of a change. An entry whose key changes is deleted, and written anew."""
+        """Return the units of a change. An entry whose key changes is deleted and written again."""
         old_entry, new_entry = self.find_entry(old), self.find_entry(new)
         if old_entry == new_entry:
             return 0

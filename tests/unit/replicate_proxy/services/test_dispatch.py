@@ -57,7 +57,7 @@ def test_dispatch_creates_prediction_of_queued_job(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.parametrize("is_start_wanted", [True, False])
-def test_dispatch_asks_for_reports_that_somebody_waits_for(is_start_wanted: bool, pipeline: Pipeline) -> None:
+def test_dispatch_subscribes_to_the_start_if_it_is_wanted(is_start_wanted: bool, pipeline: Pipeline) -> None:
     pipeline.is_start_wanted = is_start_wanted
     start = ["start"] if is_start_wanted else []
 

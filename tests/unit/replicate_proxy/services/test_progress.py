@@ -76,7 +76,7 @@ def prediction() -> RunningPrediction:
     return RunningPrediction()
 
 
-def test_logs_and_text_grow_while_somebody_looks(prediction: RunningPrediction) -> None:
+def test_logs_and_text_grow_while_a_caller_polls(prediction: RunningPrediction) -> None:
     seen = []
     for percent in (10, 40, 90):
         prediction.report(logs=f"{percent}%", output=["word"] * (percent // 10))

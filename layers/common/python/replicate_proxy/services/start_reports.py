@@ -1,9 +1,9 @@
 """Whether Replicate is asked to report the start of a prediction.
 
 A report of the start is a tenth of what a job costs at AWS: a request, an event, a message, two invocations
-and a write of the job. It is asked for where somebody waits for it. A caller who polls learns of the start by
-the refresh of its progress, and everybody else by the report of the end, which says when the prediction
-started.
+and a write of the job. Replicate is asked for it where a subscriber needs it. A caller who polls learns
+of the start by the refresh of its progress, all others by the report of the end, which has the time of the
+start.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class StartReports:
         self._known: TimedCache[bool] = TimedCache(_MAX_CACHED_TENANTS, monotonic=monotonic)
 
     def are_wanted(self, job: Job) -> bool:
-        """Return whether somebody waits for the start of this job.
+        """Return whether a subscriber needs the start of this job when it happens.
 
-        For a line of a large batch only its own webhook counts: nobody follows the start of thousands.
+        For a line of a large batch only its own webhook counts, since the lines have thousands of starts.
         """
         if EventKind.START in (job.webhook_events or ()):
             return True
