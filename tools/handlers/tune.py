@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tools.bench.costs import PRICES
 from tools.bench.results import record_result
 from tools.handlers.quota import limit_processor
 from tools.handlers.stack import run_lab
@@ -26,10 +27,7 @@ SIZES_MB = (256, 512, 1024, 1769)
 EVENTS = 9
 # Cold starts are under 1 % of invocations (AWS Compute Blog, "Operating Lambda: Performance optimization").
 COLD_SHARE = 0.01
-# us-east-1, arm64, November 2026; the import is paid, too (AWS Lambda pricing).
-DOLLARS_PER_GB_SECOND = 13.3334e-6
-DOLLARS_PER_REQUEST = 0.20e-6
-# Nobody waits for these: the cheapest size is the best.
+# No caller waits for these: the cheapest size is the best.
 _BACKGROUND = frozenset({"batch", "sweep", "usage"})
 # What samples do not show: large images need 400 MB and the time of a processor (docs/images.md), and large
 # batches and deletions go as fast as the processor lets them (docs/costs.md, Deletion).
@@ -53,12 +51,13 @@ class Measurement:
 
     @property
     def price(self) -> float:
+        # The import is paid, too (AWS Lambda pricing).
         gb_seconds = self.mean_seconds * self.size_mb / 1024
-        return 1e6 * (gb_seconds * DOLLARS_PER_GB_SECOND + DOLLARS_PER_REQUEST)
+        return 1e6 * (gb_seconds * PRICES["gb_second"] + PRICES["lambda"])
 
 
 def choose_best(function: str, measurements: Sequence[Measurement]) -> Measurement:
-    """Return the cheapest size, or for functions that somebody waits for the one with the best balance.
+    """Return the cheapest size, or for functions that a caller waits for the one with the best balance.
 
     The balance is that of AWS Lambda Power Tuning (`strategy: balanced`): time and price count the same, each
     compared with its greatest value. Sizes that the function might outgrow are left out.

@@ -34,7 +34,6 @@ def handle_messages(event: Mapping[str, Any], handle_body: Callable[[str], None]
     SQS"). Powertools' BatchProcessor does the same, and adds a fifth to a cold start: it loads asyncio
     and the classes of all kinds of events.
     """
-    logger.info("batch received", messages=len(event["Records"]))
     failures = []
     for record in event["Records"]:
         message_id = record["messageId"]
