@@ -112,8 +112,8 @@ def test_release_frees_slots_of_earlier_revisions_only(store: DynamoSlotStore) -
 
 
 def test_release_of_unknown_limit_changes_nothing(store: DynamoSlotStore) -> None:
-    assert store.release("tenant/nobody", "nobody/a", up_to_revision=3) == Slots()
-    assert store.read("tenant/nobody") == Slots()
+    assert store.release("tenant/unknown", "unknown/a", up_to_revision=3) == Slots()
+    assert store.read("tenant/unknown") == Slots()
 
 
 def test_line_keeps_its_order(store: DynamoSlotStore) -> None:

@@ -219,12 +219,12 @@ def test_records_are_not_older_than_their_predecessors(trail: Trail) -> None:
 
 
 def tamper_changed(trail: Trail) -> None:
-    trail.put({**trail.read_stored(3), "key_id": "somebody else"})
+    trail.put({**trail.read_stored(3), "key_id": "another key"})
 
 
 def tamper_changed_with_new_hash(trail: Trail) -> None:
     (record,) = [record for record in trail.list_records() if record.sequence == 3]
-    values = {**asdict(record), "key_id": "somebody else"}
+    values = {**asdict(record), "key_id": "another key"}
     trail.put({**trail.read_stored(3), **values, "hash": calculate_hash(values)})
 
 
