@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from tools.bench import console, costs, deliveries, growth, images, imports, peers, pipeline, streams, warm
 from tools.bench.compare import has_missed_target, render_comparison
-from tools.bench.machine import describe_machine, get_load
+from tools.bench.machine import describe_machine, get_load, measure_loop_seconds
 from tools.bench.results import JOURNAL_VARIABLE
 from tools.bench.stored_run import RESULTS_FILE, Part, StoredRun, merge_repeats
 
@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run_part(name: str, benchmark: Callable[[], int], repeats: int) -> Part:
     """Run a part several times. Raises SystemExit if it fails."""
     started_at, commit, load, journals = datetime.now(UTC), _get_commit(), get_load(), []
+    loop_seconds = measure_loop_seconds()
     for number in range(1, repeats + 1):
         print(f"{name}, repeat {number} of {repeats}" if repeats > 1 else name, flush=True)
         with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +81,7 @@ def run_part(name: str, benchmark: Callable[[], int], repeats: int) -> Part:
         commit=commit,
         machine=describe_machine(),
         load=load,
+        loop_seconds=loop_seconds,
         **merge_repeats(journals),
     )
 

@@ -1,10 +1,11 @@
-"""A proxy in front of the emulated AWS that counts requests by service and operation, and DynamoDB units."""
+"""A proxy in front of the emulated AWS: it counts requests, DynamoDB units, and the time until answers."""
 
 from __future__ import annotations
 
 import json
 import math
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ class RequestCounts:
     write_units: int = 0
     read_units: float = 0
     events: Counter[str] = field(default_factory=Counter)
+    _waits: list[tuple[float, float]] = field(default_factory=list, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def clear(self) -> None:
@@ -46,6 +48,21 @@ class RequestCounts:
             self.requests.clear()
             self.events.clear()
             self.write_units, self.read_units = 0, 0
+            self._waits.clear()
+
+    def add_wait(self, started_at: float, ended_at: float) -> None:
+        """Add when a request waited for AWS, in seconds of one clock."""
+        with self._lock:
+            self._waits.append((started_at, ended_at))
+
+    def sum_waits(self) -> float:
+        """Return the seconds in which at least one request waited for AWS."""
+        seconds, counted_until = 0.0, 0.0
+        with self._lock:
+            for started_at, ended_at in sorted(self._waits):
+                seconds += max(0.0, ended_at - max(started_at, counted_until))
+                counted_until = max(counted_until, ended_at)
+        return seconds
 
     def add_request(self, service: str, operation: str, request_body: bytes, response_body: bytes) -> None:
         """Count one request."""
@@ -117,7 +134,7 @@ def run_counting_proxy(stack: Stack) -> Iterator[tuple[str, RequestCounts]]:
 
         def _forward(self) -> None:
             request_body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            request_headers = dict(self.headers.items())
+            request_headers, started_at = dict(self.headers.items()), time.monotonic()
             response = session.request(
                 self.command,
                 target_url + self.path,
@@ -126,6 +143,7 @@ def run_counting_proxy(stack: Stack) -> Iterator[tuple[str, RequestCounts]]:
                 timeout=60,
                 allow_redirects=False,
             )
+            counts.add_wait(started_at, time.monotonic())
             service, operation = _identify_operation(self.command, request_headers)
             counts.add_request(service, operation, request_body, response.content)
             self.send_response(response.status_code)

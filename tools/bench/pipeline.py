@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from itertools import pairwise
 
 from tools.bench.load import FOLDER, LoadGenerator, calculate_quantile, run_warm_stack
 from tools.bench.processor_time import measure_processor_time
@@ -14,6 +15,9 @@ from tools.bench.results import record_result, record_samples
 from tools.bench.waterfall import record_waterfall
 
 SINGLE_JOBS = 30
+# Until the record is written, until dispatch has claimed the job, and until Replicate has the request. In the
+# second, the emulator looks for messages: after each look without any it rests for 50 ms.
+SUBMISSION_STEPS = ("accepted", "claimed", "created")
 BURST_JOBS = 300
 MAX_SUBMISSION_P50_MS = 50
 MAX_SUBMISSION_P99_MS = 100
@@ -33,14 +37,18 @@ def main() -> int:
 def _measure_single_jobs(generator: LoadGenerator) -> None:
     """Run one job after the other.
 
-    Measured are the times from submission to Replicate's create call, and from Replicate's completion to
-    `succeeded`.
+    Measured are the times from submission to Replicate's create call, with its steps, and from Replicate's
+    completion to `succeeded`.
     """
     submission_ms, completion_seconds = [], []
+    steps_ms: dict[str, list[float]] = {step: [] for step in SUBMISSION_STEPS}
     for _ in range(SINGLE_JOBS):
         run = generator.wait_for_end(*generator.submit_job(), poll_seconds=0.1)
         timeline = generator.simulator.get_timeline(run.view["proxy"]["replicate_id"])
-        submission_ms.append((timeline["created_at"] - run.sent_at) * 1000)
+        times = run.sent_at, run.get_time("accepted"), run.get_time("claimed"), timeline["created_at"]
+        submission_ms.append((times[-1] - times[0]) * 1000)
+        for (begin, end), step in zip(pairwise(times), SUBMISSION_STEPS, strict=True):
+            steps_ms[step].append((end - begin) * 1000)
         completion_seconds.append(run.get_time("finished") - timeline["completed_at"])
     p50, p99 = calculate_quantile(submission_ms, 0.5), calculate_quantile(submission_ms, 0.99)
     target, met = f"<= {MAX_SUBMISSION_P50_MS}", p50 <= MAX_SUBMISSION_P50_MS
@@ -48,6 +56,8 @@ def _measure_single_jobs(generator: LoadGenerator) -> None:
     target, met = f"<= {MAX_SUBMISSION_P99_MS}", p99 <= MAX_SUBMISSION_P99_MS
     record_result("submission_to_create_call.p99", round(p99), "ms", target, met)
     record_samples("submission_to_create_call", submission_ms, "ms")
+    for step, milliseconds in steps_ms.items():
+        record_result(f"submission.{step}.p50", round(calculate_quantile(milliseconds, 0.5)), "ms")
     p50, p99 = calculate_quantile(completion_seconds, 0.5), calculate_quantile(completion_seconds, 0.99)
     target, met = f"<= {MAX_COMPLETION_P50_SECONDS}", p50 <= MAX_COMPLETION_P50_SECONDS
     record_result("completion_to_succeeded.p50", round(p50, 3), "s", target, met)

@@ -19,10 +19,23 @@ if TYPE_CHECKING:
 RESULTS_FILE = Path(__file__).with_name("results.json")
 _TARGET = re.compile(r"(<=|<|>=|>|=) ([\d.]+)(?: \(.*\))?")
 _LOWER_IS_BETTER = frozenset(
-    {"ms", "s", "bytes", "MB", "requests", "units", "$", "per job", "x its time", "x all-in", "of PNG"}
+    {
+        "ms",
+        "s",
+        "bytes",
+        "MB",
+        "requests",
+        "units",
+        "$",
+        "per job",
+        "x its time",
+        "x sharp's",
+        "x all-in",
+        "of PNG",
+    }
     | {"ms per job", "duplicates", "lost results", "predictions per request"}
 )
-_HIGHER_IS_BETTER = frozenset({"jobs/s", "images/s", "SSIM", "jobs", "events", "streams"})
+_HIGHER_IS_BETTER = frozenset({"jobs/s", "images/s", "SSIM", "SSIMULACRA2", "jobs", "events", "streams"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +76,9 @@ class Result:
 class Part:
     """The last run of one part of the benchmarks.
 
-    `date` is UTC in ISO 8601. `load` is the average load of the machine before the run. `samples` are the
-    single values behind results, of all repeats, by name: {"unit": …, "values": […]}.
+    `date` is UTC in ISO 8601. `load` is the average load of the machine before the run, and `loop_seconds`
+    the time that it took for ten million additions. `samples` are the single values behind results, of all
+    repeats, by name: {"unit": …, "values": […]}.
     """
 
     date: str
@@ -73,6 +87,7 @@ class Part:
     results: tuple[Result, ...]
     repeats: int = 1
     load: float | None = None
+    loop_seconds: float | None = None
     samples: Mapping[str, Any] = field(default_factory=dict)
     pictures: Mapping[str, Any] = field(default_factory=dict)
 

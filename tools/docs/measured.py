@@ -11,16 +11,20 @@ NOT_MEASURED = "not in the stored run"
 _DECIMALS = {"$": 3, "s": 2, "ms": 0, "MB": 0}
 _SIGNS = {"<=": "≤", ">=": "≥", "=": "", "<": "<", ">": ">"}
 _BYTES_PER_KB = 1000
+# Fewer milliseconds than this have two significant digits.
+_FEW_MS = 10
 
 
 def format_value(value: float | None, unit: str) -> str:
-    """Return like `54 ms`, `0.22 s`, `$0.078` or `86 kB`."""
+    """Return like `54 ms`, `4.2 ms`, `0.22 s`, `$0.078` or `86 kB`."""
     if value is None:
         return "not measured"
     if unit == "$":
         return f"${value:.3f}"
     if unit == "bytes":
         return f"{value / _BYTES_PER_KB:.0f} kB"
+    if unit == "ms" and 0 < value < _FEW_MS:
+        return f"{value:.2g} ms"
     number = f"{value:,.{_DECIMALS[unit]}f}" if unit in _DECIMALS else f"{value:,.10g}"
     return f"{number} {unit}"
 

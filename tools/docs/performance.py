@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).parents[2]
 PAGE = _ROOT / "docs/performance.md"
 WATERFALL = _ROOT / "docs/images/waterfall.svg"
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,12 @@ GROUPS = (
         (
             Row("submission to Replicate's create call, median", "submission_to_create_call.p50"),
             Row("the same, 99th percentile", "submission_to_create_call.p99"),
+            Row("of it, until the record is written", "submission.accepted.p50"),
+            Row(
+                "of it, until dispatch has claimed the job (50 ms: the emulator rests)",
+                "submission.claimed.p50",
+            ),
+            Row("of it, until Replicate has the request", "submission.created.p50"),
             Row(
                 "Replicate's completion to stored image and job `succeeded`, median",
                 "completion_to_succeeded.p50",
@@ -130,6 +137,7 @@ GROUPS = (
         ("console",),
         (
             Row("server time of the slowest page", "console.*.p50"),
+            Row("the same, without the answers of the emulated AWS", "console.*.without_aws"),
             Row("transfer of the largest page, style and script included", "console.*.size"),
         ),
     ),
@@ -184,12 +192,11 @@ def render_runs(run: StoredRun) -> str:
         facts = _describe_machine(part.machine)
         if facts not in machines:
             machines.append(facts)
-        load = "unknown" if part.load is None else f"{part.load:g}"
-        number = str(machines.index(facts) + 1)
-        rows.append(
-            (f"`{name}`", format_date(part), f"`{part.commit[:12]}`", str(part.repeats), load, number)
-        )
-    header = ("part", "date", "commit", "repeats", "load before it", "machine")
+        load = _UNKNOWN if part.load is None else f"{part.load:g}"
+        loop = _UNKNOWN if part.loop_seconds is None else f"{part.loop_seconds:g} s"
+        commit, number = f"`{part.commit[:12]}`", str(machines.index(facts) + 1)
+        rows.append((f"`{name}`", format_date(part), commit, str(part.repeats), load, loop, number))
+    header = ("part", "date", "commit", "repeats", "load before it", "10 million additions", "machine")
     listed = "\n".join(_wrap(f"{number}. {facts}", indent="   ") for number, facts in enumerate(machines, 1))
     return f"{render_table(header, rows)}\nMachines:\n\n{listed}"
 

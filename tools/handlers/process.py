@@ -118,8 +118,9 @@ class HandlerLab:
     def _build_environment(self, function: str, folder: Path, offset_seconds: float) -> dict[str, str]:
         name = self._stack.function_names[function]
         deployed = self._stack.get_client("lambda").get_function_configuration(FunctionName=name)
-        clock = folder / "clock-offset"
-        clock.write_text(str(offset_seconds), encoding="utf-8")
+        clock = folder / "clock-offset" if offset_seconds else None
+        if clock:
+            clock.write_text(str(offset_seconds), encoding="utf-8")
         code = self._artifacts / f"{function.capitalize()}Function"
         return {
             **clean_environment(),

@@ -31,11 +31,15 @@ _TOP_LINES = 10
 
 @dataclass
 class CallRecorder:
-    """Records the calls of the SDK and of requests, and the processor time that their threads need."""
+    """Records the calls of the SDK and of requests, and the processor time that their threads need.
+
+    A call within another one, such as that of an adapter by a session, is part of it.
+    """
 
     names: list[str] = field(default_factory=list)
     seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _thread: threading.local = field(default_factory=threading.local)
 
     def install(self) -> None:
         """Wrap what sends requests, as far as the function has loaded it."""
@@ -48,6 +52,8 @@ class CallRecorder:
         if "requests.sessions" in sys.modules:
             for method in ("prepare_request", "merge_environment_settings", "send"):
                 self._wrap(sys.modules["requests.sessions"].Session, method, lambda *_: "")
+            # Guarded requests use an adapter without a session.
+            self._wrap(sys.modules["requests.adapters"].HTTPAdapter, "send", lambda *_: "")
 
     def take(self) -> tuple[list[str], float]:
         """Return names and time since the last call."""
@@ -61,10 +67,13 @@ class CallRecorder:
 
         @wraps(original)
         def call(*args: Any, **kwargs: Any) -> Any:
-            started = time.thread_time()
+            if getattr(self._thread, "is_calling", False):
+                return original(*args, **kwargs)
+            self._thread.is_calling, started = True, time.thread_time()
             try:
                 return original(*args, **kwargs)
             finally:
+                self._thread.is_calling = False
                 with self._lock:
                     self.seconds += time.thread_time() - started
                     if name := describe(*args):

@@ -79,9 +79,13 @@ def _build_layer(built: Template, logical_id: str, build_folder: Path) -> dict[s
     }
 
 
-def adapt_to_samples(variables: Mapping[str, str], clock_file: Path) -> dict[str, str]:
-    """Return the variables of a deployed function with another clock, without faults and with one sweep."""
-    settings = json.loads(variables["LOCAL_SETTINGS"]) | {"clock_offset_file": str(clock_file)}
+def adapt_to_samples(variables: Mapping[str, str], clock_file: Path | None) -> dict[str, str]:
+    """Return the variables of a deployed function with another clock, without faults and with one sweep.
+
+    `clock_file` has the seconds that the clock is ahead; without it, it is the system's, as on AWS.
+    """
+    settings = json.loads(variables["LOCAL_SETTINGS"])
+    settings["clock_offset_file"] = str(clock_file) if clock_file else ""
     del settings["faults_file"]
     return {
         **variables,

@@ -43,3 +43,13 @@ def test_several_writes_are_counted_one_by_one_and_twice_in_a_transaction() -> N
 
     assert count("BatchWriteItem", {"RequestItems": {"t": puts}}, {}).write_units == 6
     assert count("TransactWriteItems", {"TransactItems": items}, {}).write_units == 12
+
+
+def test_waits_that_overlap_count_once() -> None:
+    counts = RequestCounts()
+    for started_at, ended_at in ((3.0, 4.0), (1.0, 2.5), (1.5, 2.0), (2.0, 3.0), (6.0, 7.0)):
+        counts.add_wait(started_at, ended_at)
+
+    assert counts.sum_waits() == 4.0
+    counts.clear()
+    assert counts.sum_waits() == 0.0

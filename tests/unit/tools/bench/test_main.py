@@ -29,6 +29,7 @@ def output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "results.json"
     StoredRun({"fake": OLD, "other": OLD}).save(path)
     monkeypatch.setattr(bench, "BENCHMARKS", {"fake": measure(iter([3, 9, 4])), "broken": lambda: 1})
+    monkeypatch.setattr(bench, "measure_loop_seconds", lambda: 0.5)
     return path
 
 
@@ -40,6 +41,7 @@ def test_part_is_stored_with_median_date_commit_and_machine(output: Path) -> Non
     assert part.results == (Result("fake.p50", 4, "ms", "<= 5", True, (3, 9, 4)),)
     assert part.samples["fake"]["values"] == [3, 9, 4]
     assert (part.repeats, part.date > OLD.date, len(part.commit) >= 40) == (3, True, True)
+    assert part.loop_seconds == 0.5
     assert {"processor", "cores", "memory_gb", "python_build", "system"} <= part.machine.keys()
     assert run.parts["other"] == OLD
 

@@ -71,15 +71,16 @@ def test_result_with_target_that_no_row_names_is_shown_nevertheless() -> None:
     assert find_row(page, "`unheard.of`") == ["1 x its time", "", "≤ 2 x its time", "yes"]
 
 
-def test_runs_list_date_commit_load_and_machine_of_each_part() -> None:
-    run = build_run("costs", repeats=3, load=0.25).replace_part(
+def test_runs_list_date_commit_load_speed_and_machine_of_each_part() -> None:
+    run = build_run("costs", repeats=3, load=0.25, loop_seconds=1.5).replace_part(
         "console", build_run("console", machine=MACHINE | {"cores": 8}).parts["console"]
     )
 
     page = render_runs(run)
 
-    assert find_row(page, "`costs`") == ["2026-11-26 10:11 UTC", "`c0ffee00c0ff`", "3", "0.25", "2"]
-    assert find_row(page, "`console`") == ["2026-11-26 10:11 UTC", "`c0ffee00c0ff`", "1", "unknown", "1"]
+    date, commit = "2026-11-26 10:11 UTC", "`c0ffee00c0ff`"
+    assert find_row(page, "`costs`") == [date, commit, "3", "0.25", "1.5 s", "2"]
+    assert find_row(page, "`console`") == [date, commit, "1", "unknown", "unknown", "1"]
     assert "2. AMD EPYC, 2 cores, 8.1 GB; Linux; Python 3.13.0" in page
 
 
@@ -87,6 +88,8 @@ def test_runs_list_date_commit_load_and_machine_of_each_part() -> None:
     ("value", "unit", "text"),
     [
         (54.3, "ms", "54 ms"),
+        (4.22, "ms", "4.2 ms"),
+        (0.25, "ms", "0.25 ms"),
         (0.2234, "s", "0.22 s"),
         (0.0781, "$", "$0.078"),
         (86_357, "bytes", "86 kB"),

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.operations.replicate_status import ReplicateStatus
     from replicate_proxy.pauses.pause import Pause, Pauses
     from replicate_proxy.usage.report import UsageReport
 
-_CHART_DAYS = 14
+_CHART_DAYS = 7
 _MAX_OVERDUE = 20
 _RECENT_JOBS = 100
 _SHOWN_JOBS = 8
@@ -129,17 +130,18 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
     read = read_parts(
         queues=admin.queues.read,
         replicate=admin.replicate.read,
-        breaker=admin.breaker.describe,
         pauses=lambda: read_pauses(services),
         report=lambda: admin.usage.report(None, first, today, (UsageGroup.DAY, UsageGroup.TENANT)),
         unfinished=lambda: admin.job_search.summarize_unfinished(max_overdue=_MAX_OVERDUE),
         budgets=lambda: _read_budgets(services),
     )
     report: UsageReport | None = read.pop("report")
+    replicate: ReplicateStatus | None = read["replicate"]
     usage = report.regroup(UsageGroup.DAY) if report else None
     return page.render(
         "overview_operator.html",
         **{**read, "budgets": read["budgets"] or []},
+        breaker=replicate.accounts[0].breaker if replicate else None,
         usage=usage,
         charts=build_daily_charts(usage) if usage else None,
         tenants=_select_day(report, today) if report else [],
