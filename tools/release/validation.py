@@ -133,12 +133,27 @@ class Validation:
                     f"still {self._finished['status']} after {self.timeout_seconds:.0f} s"
                 )
             self.sleep(_POLL_INTERVAL_SECONDS)
-            response = self._request("GET", self._created["urls"]["get"], key=self.api_key)
-            _expect_status(response, 200)
-            self._finished = response.json()
+            self._finished = self._read_prediction()
         if self._finished["status"] != "succeeded":
             raise _CheckFailedError(f"{self._finished['status']}: {self._finished.get('error')}")
         return f"job {self._finished['id']}"
+
+    def _read_prediction(self) -> dict[str, Any]:
+        """Return the prediction, from the list as long as that has it.
+
+        A read of a single one makes the stack ask Replicate (`ProgressIntervalSeconds`), and its answer could
+        come before the webhook that is to be checked.
+        """
+        listed = self._request("GET", f"{self.url}/v1/predictions", key=self.api_key)
+        _expect_status(listed, 200)
+        prediction: dict[str, Any]
+        for prediction in listed.json()["results"]:
+            if prediction["id"] == self._created["id"]:
+                return prediction
+        response = self._request("GET", self._created["urls"]["get"], key=self.api_key)
+        _expect_status(response, 200)
+        prediction = response.json()
+        return prediction
 
     def _check_idempotency(self, idempotency_key: str) -> str:
         repeated = self._create_prediction(idempotency_key)

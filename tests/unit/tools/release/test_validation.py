@@ -26,18 +26,24 @@ VALID_RESPONSES: dict[str, tuple[int, Any]] = {
     "invalid key": (401, {}),
     "invalid input": (422, {"invalid_fields": [{"field": "webhook"}]}),
     "create": (201, CREATED),
-    "get": (200, SUCCEEDED),
+    "list": (200, {"results": [SUCCEEDED]}),
+    # A read by ID makes the stack ask Replicate, which hides whether webhooks arrive.
+    "get": (500, {}),
     "repeated create": (200, SUCCEEDED),
     "file": (200, {}),
 }
 REQUESTS = (
     ("GET", f"{URL}/health", ["health"]),
-    ("GET", f"{URL}/v1/predictions", ["invalid key"]),
+    ("GET", f"{URL}/v1/predictions", ["invalid key", "invalid key", "list"]),
     ("POST", CREATE_URL, ["invalid input", "create", "repeated create"]),
     ("GET", f"{URL}/v1/predictions/job1", ["get"]),
     ("GET", FILE_URL, ["file"]),
 )
 """(method, URL, names of the successive responses)."""
+
+
+def _list(prediction: dict[str, Any]) -> tuple[int, Any]:
+    return 200, {"results": [CREATED | {"id": "another"}, prediction]}
 
 
 def _validate(
@@ -66,7 +72,7 @@ def test_all_checks_pass_for_a_valid_service() -> None:
 
 
 def test_webhook_is_not_checked_when_none_is_expected() -> None:
-    results = _validate({"get": (200, POLLED)}, expects_webhook=False)
+    results = _validate({"list": _list(POLLED)}, expects_webhook=False)
     assert [result.passed for result in results] == [True] * 6
 
 
@@ -74,12 +80,13 @@ def test_webhook_is_not_checked_when_none_is_expected() -> None:
     ("name", "response", "failed_check"),
     [
         ("health", (500, {}), "the API responds"),
-        ("invalid key", (200, {}), "requests without a valid key are rejected"),
+        ("invalid key", _list(SUCCEEDED), "requests without a valid key are rejected"),
         ("invalid input", (500, {}), "invalid input is rejected with the name of the field"),
         ("invalid input", (422, {}), "invalid input is rejected with the name of the field"),
         ("create", (503, {}), "a prediction succeeds"),
-        ("get", (200, SUCCEEDED | {"status": "failed", "error": "no"}), "a prediction succeeds"),
-        ("get", (404, {}), "a prediction succeeds"),
+        ("list", _list(SUCCEEDED | {"status": "failed", "error": "no"}), "a prediction succeeds"),
+        ("list", (404, {}), "a prediction succeeds"),
+        ("list", (200, {"results": []}), "a prediction succeeds"),
         (
             "repeated create",
             (200, SUCCEEDED | {"id": "job2"}),
@@ -88,11 +95,11 @@ def test_webhook_is_not_checked_when_none_is_expected() -> None:
         ("repeated create", (409, {}), "a repeated request creates no second prediction"),
         ("file", (403, {}), "outputs are stored and served by the stack"),
         (
-            "get",
-            (200, SUCCEEDED | {"output": REPLICATE_FILE_URL}),
+            "list",
+            _list(SUCCEEDED | {"output": REPLICATE_FILE_URL}),
             "outputs are stored and served by the stack",
         ),
-        ("get", (200, POLLED), "Replicate's webhook was received"),
+        ("list", _list(POLLED), "Replicate's webhook was received"),
     ],
 )
 def test_only_the_check_of_the_fault_fails(name: str, response: tuple[int, Any], failed_check: str) -> None:
@@ -100,8 +107,13 @@ def test_only_the_check_of_the_fault_fails(name: str, response: tuple[int, Any],
     assert [result.expectation for result in results if not result.passed] == [failed_check]
 
 
+def test_prediction_that_the_list_does_not_show_is_read_by_its_id() -> None:
+    results = _validate({"list": (200, {"results": []}), "get": (200, SUCCEEDED)})
+    assert [result.passed for result in results] == [True] * 7
+
+
 def test_prediction_check_fails_after_timeout() -> None:
-    results = _validate({"get": (200, CREATED)}, timeout_seconds=0)
+    results = _validate({"list": _list(CREATED)}, timeout_seconds=0)
     assert results[-1] == CheckResult(
         "a prediction succeeds", passed=False, detail="still starting after 0 s"
     )
