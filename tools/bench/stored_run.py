@@ -19,21 +19,8 @@ if TYPE_CHECKING:
 RESULTS_FILE = Path(__file__).with_name("results.json")
 _TARGET = re.compile(r"(<=|<|>=|>|=) ([\d.]+)(?: \(.*\))?")
 _LOWER_IS_BETTER = frozenset(
-    {
-        "ms",
-        "s",
-        "bytes",
-        "MB",
-        "requests",
-        "units",
-        "$",
-        "per job",
-        "x its time",
-        "x sharp's",
-        "x all-in",
-        "of PNG",
-    }
-    | {"ms per job", "duplicates", "lost results", "predictions per request"}
+    {"ms", "s", "bytes", "MB", "requests", "units", "$", "per job", "ms per job", "of PNG"}
+    | {"x its time", "x sharp's", "x all-in", "duplicates", "lost results", "predictions per request"}
 )
 _HIGHER_IS_BETTER = frozenset({"jobs/s", "images/s", "SSIM", "SSIMULACRA2", "jobs", "events", "streams"})
 

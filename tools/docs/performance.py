@@ -194,11 +194,17 @@ def render_runs(run: StoredRun) -> str:
             machines.append(facts)
         load = _UNKNOWN if part.load is None else f"{part.load:g}"
         loop = _UNKNOWN if part.loop_seconds is None else f"{part.loop_seconds:g} s"
-        commit, number = f"`{part.commit[:12]}`", str(machines.index(facts) + 1)
+        number = str(machines.index(facts) + 1)
+        commit = f"`{_shorten_commit(part.commit)}`"
         rows.append((f"`{name}`", format_date(part), commit, str(part.repeats), load, loop, number))
     header = ("part", "date", "commit", "repeats", "load before it", "10 million additions", "machine")
     listed = "\n".join(_wrap(f"{number}. {facts}", indent="   ") for number, facts in enumerate(machines, 1))
     return f"{render_table(header, rows)}\nMachines:\n\n{listed}"
+
+
+def _shorten_commit(commit: str) -> str:
+    """Return twelve digits, and the `+` of a run whose files differed from the commit."""
+    return commit[:12] + ("+" if commit.endswith("+") else "")
 
 
 def render_page(run: StoredRun, page: str) -> str:

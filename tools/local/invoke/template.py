@@ -84,8 +84,8 @@ def adapt_to_samples(variables: Mapping[str, str], clock_file: Path | None) -> d
 
     `clock_file` has the seconds that the clock is ahead; without it, it is the system's, as on AWS.
     """
-    settings = json.loads(variables["LOCAL_SETTINGS"])
-    settings["clock_offset_file"] = str(clock_file) if clock_file else ""
+    clock = {"clock_offset_file": str(clock_file) if clock_file else None}
+    settings = json.loads(variables["LOCAL_SETTINGS"]) | clock
     del settings["faults_file"]
     return {
         **variables,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -82,6 +83,14 @@ def test_runs_list_date_commit_load_speed_and_machine_of_each_part() -> None:
     assert find_row(page, "`costs`") == [date, commit, "3", "0.25", "1.5 s", "2"]
     assert find_row(page, "`console`") == [date, commit, "1", "unknown", "unknown", "1"]
     assert "2. AMD EPYC, 2 cores, 8.1 GB; Linux; Python 3.13.0" in page
+
+
+def test_run_of_changed_files_is_marked_at_its_commit() -> None:
+    part = replace(build_run("costs").parts["costs"], commit="c0ffee00c0ffee00+")
+
+    page = render_runs(StoredRun({"costs": part}))
+
+    assert find_row(page, "`costs`")[1] == "`c0ffee00c0ff+`"
 
 
 @pytest.mark.parametrize(
