@@ -510,6 +510,16 @@ def test_waiting_and_progress_are_shown(tenant: Browser) -> None:
     assert "no limit" in overview
 
 
+@pytest.mark.parametrize("name", ["operator", "tenant"])
+def test_overview_names_the_days_that_its_charts_show(request: pytest.FixtureRequest, name: str) -> None:
+    overview: Browser = request.getfixturevalue(name)
+    page = overview.get("")
+
+    charts = re.findall(r'<svg class="chart".*?</svg>', page.html, re.DOTALL)
+    assert [chart.count('<g class="column">') for chart in charts] == [7, 7]
+    assert page.text.count("in 7 days") == 2
+
+
 def test_metadata_is_shown_and_filtered_by(tenant: Browser, operator: Browser) -> None:
     now = datetime.now(UTC)
     job = store_job(make_job(JobStatus.SUCCEEDED, created_at=now, metadata={"order": "4 & 2", "user": "7"}))
