@@ -84,6 +84,8 @@ class Invariants:
         self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
         self._rejections: Counter[JobKey] = Counter()
         self._holders: dict[str, JobKey] = {}
+        # Whose predictions a job has adopted
+        self._adopted_from: defaultdict[JobKey, set[JobKey]] = defaultdict(set)
         self._ended: set[JobKey] = set()
         self._documents_of_terminal_jobs: dict[str, JobKey] = {}
         self._harvesters: dict[JobKey, Actor] = {}
@@ -178,6 +180,8 @@ class Invariants:
         owner = self._world.replicate.predictions[new_id].job
         if owner[0] != key[0]:
             self.report("tenants are isolated", f"{key} holds {new_id}, which was created for {owner}")
+        if owner != key:
+            self._adopted_from[key].add(owner)
 
     def _check_deletion(self, old: Item) -> None:
         if float(old["expires_at"]["N"]) > self._world.scheduler.now:
@@ -194,7 +198,8 @@ class Invariants:
         """A second prediction of a job is right only if the earlier ones failed, or are taken."""
         earlier = self._predictions_by_job[prediction.job]
         for other in earlier:
-            if not self._is_unpaid(other) and not self._is_taken(other, {prediction.job}):
+            is_excused = self._is_taken(other, {prediction.job}) or self._is_left_to_another(prediction.job)
+            if not self._is_unpaid(other) and not is_excused:
                 self.report(
                     "never paid twice",
                     f"{prediction.job} got {prediction.id} while {other.id} was {other.status}",
@@ -217,6 +222,18 @@ class Invariants:
         return holder not in without and all(
             self._is_unpaid(own) or self._is_taken(own, without | {holder})
             for own in self._predictions_by_job[holder]
+        )
+
+    def _is_left_to_another(self, key: JobKey, without: frozenset[JobKey] = frozenset()) -> bool:
+        """Return whether the job has adopted the prediction of one that has yet to adopt what is left.
+
+        That one may have adopted in turn. At rest, no result may have been dropped.
+        """
+        without |= {key}
+        return any(
+            (owner not in self._ended and owner not in self._holders.values())
+            or self._is_left_to_another(owner, without)
+            for owner in self._adopted_from[key] - without
         )
 
     def _check_rejection(self, key: JobKey) -> None:

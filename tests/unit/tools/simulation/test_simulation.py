@@ -14,6 +14,7 @@ import pytest
 from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import Claimed
 from replicate_proxy.jobs.model import Job, JobStatus
+from tools.simulation.__main__ import main
 from tools.simulation.cost_invariants import Reconciliation
 from tools.simulation.mutants import MUTANTS, hunt
 from tools.simulation.run import RunResult, RunSettings, run_seed
@@ -57,6 +58,16 @@ def test_every_guarantee_holds(seed: int) -> None:
 
     assert result.violation is None, f"python -m tools.simulation replay {seed} --jobs 10 --shrink"
     assert result.accepted > 0
+
+
+@pytest.mark.parametrize("seed", [202, 381])
+def test_jobs_that_are_not_told_apart_break_no_guarantee(
+    seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Equal jobs of unknown outcome adopt each other's predictions (202), and keep their slots (381)."""
+    assert main(["run", "--first-seed", str(seed), "--seeds", "1", "--workers", "1"]) == 0
+
+    assert "0 of 1 seeds broke a guarantee" in capsys.readouterr().out
 
 
 def test_same_seed_gives_same_trace_in_another_process() -> None:
