@@ -118,14 +118,10 @@ class ConcurrencyInvariants:
     def _sample(self) -> None:
         """Look once a minute at the jobs that wait although a slot is free, when faults have stopped."""
         self._world.scheduler.call_at(self._world.scheduler.now + _SAMPLE_SECONDS, self._sample)
+        unknown = {key for key, status in self._status_of.items() if status == JobStatus.SUBMIT_UNKNOWN}
         for key, name in list(self._held.items()):
             # Who waits for a slot of the model has one of its tenant, and so has a job that may be running.
-            keepers = {
-                other
-                for other, status in self._status_of.items()
-                if (other in self._held or status == JobStatus.SUBMIT_UNKNOWN)
-                and name in self._limits_of[other]
-            }
+            keepers = {other for other in self._held.keys() | unknown if name in self._limits_of[other]}
             is_free = len(self._running[name] | keepers) < self._numbers.get(name, 0)
             self._idle_samples[key] = self._idle_samples[key] + 1 if is_free else 0
             if self._idle_samples[key] > _MAX_SAMPLES:

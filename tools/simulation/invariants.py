@@ -195,11 +195,14 @@ class Invariants:
     # Predictions
 
     def _check_create(self, prediction: Prediction) -> None:
-        """A second prediction of a job is right only if the earlier ones failed, or are taken."""
+        """A second prediction of a job is right only if the earlier ones failed, are taken, or will be."""
         earlier = self._predictions_by_job[prediction.job]
         for other in earlier:
-            is_excused = self._is_taken(other, {prediction.job}) or self._is_left_to_another(prediction.job)
-            if not self._is_unpaid(other) and not is_excused:
+            if not (
+                self._is_unpaid(other)
+                or self._is_taken(other, {prediction.job})
+                or self._is_left_to_another(prediction.job)
+            ):
                 self.report(
                     "never paid twice",
                     f"{prediction.job} got {prediction.id} while {other.id} was {other.status}",

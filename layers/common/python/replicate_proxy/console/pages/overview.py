@@ -144,7 +144,6 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
         breaker=replicate.accounts[0].breaker if replicate else None,
         usage=usage,
         charts=build_daily_charts(usage) if usage else None,
-        chart_days=_CHART_DAYS,
         tenants=_select_day(report, today) if report else [],
         dead=[
             {"name": name, "count": pair.dead_letters.depth.total}
@@ -187,7 +186,6 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         tenant=tenant,
         usage=read["usage"],
         charts=build_daily_charts(read["usage"]) if read["usage"] else None,
-        chart_days=_CHART_DAYS,
         budgets=read["budgets"] or [],
         pauses=select_pauses(read["pauses"], tenant, ALL_TENANTS),
         queue=read["queue"],
