@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos import faults
+from tools.local.faults import AWS_EXEMPT_FUNCTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -127,7 +128,7 @@ class CrashInjector:
             "crash": self.rates,
             "aws_rejected": faults.AWS_REJECTED_RATES,
             "aws_response_lost": faults.AWS_RESPONSE_LOST_RATES,
-            "aws_exempt_functions": faults.AWS_EXEMPT_FUNCTIONS,
+            "aws_exempt_functions": AWS_EXEMPT_FUNCTIONS,
             "log": str(self.log_file),
         }
         temporary = self.faults_file.with_suffix(".tmp")

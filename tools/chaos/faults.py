@@ -80,9 +80,6 @@ AWS_RESPONSE_LOST_RATES: Mapping[str, float] = {
 }
 """Shares of the calls of each service that take effect but whose response is lost."""
 
-AWS_EXEMPT_FUNCTIONS = ("NotifyFunction",)
-"""Functions without AWS faults: the emulator ignores the failures that they report for a stream batch."""
-
 DUPLICATED_MESSAGES_SHARE = 0.1
 """Messages that are sent a second time, as a share of all jobs."""
 

@@ -13,13 +13,19 @@ if TYPE_CHECKING:
     from tools.local.paths import StackFolder
 
 
+AWS_EXEMPT_FUNCTIONS = ("NotifyFunction", "UsageFunction")
+"""Functions without AWS faults: the emulator ignores the failures that they report for a stream batch."""
+
+
 @contextmanager
 def inject_faults(folder: StackFolder, log: Path, **plan: Any) -> Iterator[None]:
     """Inject the faults of a plan during the block; the log gets a line for each.
 
-    `replicate_proxy.testing.fault_injection` describes plans.
+    `replicate_proxy.testing.fault_injection` describes plans. Unless the plan names others, the functions in
+    `AWS_EXEMPT_FUNCTIONS` have no failing AWS calls.
     """
-    folder.faults_file.write_text(json.dumps({**plan, "log": str(log)}), encoding="utf-8")
+    content = {"aws_exempt_functions": AWS_EXEMPT_FUNCTIONS, **plan, "log": str(log)}
+    folder.faults_file.write_text(json.dumps(content), encoding="utf-8")
     try:
         yield
     finally:

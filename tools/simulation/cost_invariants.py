@@ -68,7 +68,7 @@ class CostInvariants:
     def _check(self) -> None:
         invoice: Counter[JobKey] = Counter()
         for prediction in self._world.replicate.predictions.values():
-            invoice[self._invariants.find_holder(prediction)] += calculate_charge(prediction)
+            invoice[self._invariants.find_recipient(prediction)] += calculate_charge(prediction)
         for job in self._world.read_jobs():
             if job.is_terminal:
                 self._check_job(job, invoice[job.tenant, job.id])

@@ -84,6 +84,7 @@ class Invariants:
         self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
         self._rejections: Counter[JobKey] = Counter()
         self._holders: dict[str, JobKey] = {}
+        self._held: dict[JobKey, str] = {}
         # Whose predictions a job has adopted
         self._adopted_from: defaultdict[JobKey, set[JobKey]] = defaultdict(set)
         self._ended: set[JobKey] = set()
@@ -172,7 +173,9 @@ class Invariants:
         if old_id is not None and self._holders.get(old_id) == key:
             del self._holders[old_id]
         if new_id is None:
+            self._held.pop(key, None)
             return
+        self._held[key] = new_id
         holder = self._holders.get(new_id)
         if holder is not None and holder != key and holder not in self._ended:
             self.report("a prediction is held by one job", f"{new_id}: {holder} and {key}")
@@ -212,6 +215,20 @@ class Invariants:
     def find_holder(self, prediction: Prediction) -> JobKey:
         """Return the job that holds the prediction: its own, or one that has adopted it."""
         return self._holders.get(prediction.id, prediction.job)
+
+    def find_recipient(self, prediction: Prediction) -> JobKey:
+        """Return the job that the prediction is for: the one that holds it, or was to get it.
+
+        What a job has left because it has adopted the prediction of another one is for that other one, which
+        may have adopted in turn.
+        """
+        recipient, passed = self.find_holder(prediction), set[JobKey]()
+        while recipient not in passed:
+            passed.add(recipient)
+            held_id = self._held.get(recipient, prediction.id)
+            if held_id != prediction.id and self._holders.get(held_id) == recipient:
+                recipient = self._world.replicate.predictions[held_id].job
+        return recipient
 
     def _is_unpaid(self, prediction: Prediction) -> bool:
         return not prediction.is_live and prediction.status != "succeeded"
@@ -340,7 +357,7 @@ class Invariants:
             is_held = prediction.id in self._holders
             if prediction.is_live and not is_held and not prediction.canceled_by_us:
                 self.report("no prediction runs unattended", f"{prediction.id} of {prediction.job}")
-            key = self.find_holder(prediction)
+            key = self.find_recipient(prediction)
             job = jobs.get(key)
             if prediction.status != "succeeded" or job is None or job.status is JobStatus.SUCCEEDED:
                 continue
