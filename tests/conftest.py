@@ -6,6 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING
 
+import boto3
 import botocore.session
 import hypothesis
 import pytest
@@ -29,8 +30,10 @@ os.environ |= {
 for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
     os.environ.pop(name, None)
 
-# Tests on moto create clients of their own: parse the description of each service once, not for each client.
+# Tests on moto create clients of their own: parse the description of each service once, not for each client,
+# and create a client once. moto gives it an empty account in each test.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+boto3.client = functools.cache(boto3.client)
 
 # A slow machine must not fail a test.
 hypothesis.settings.register_profile("default", deadline=None)

@@ -79,10 +79,10 @@ class Browser:
         return self.send("POST", path, body=urlencode(fields, doseq=True), **options)
 
     def sign_in(self, secret: ApiKeySecret | str) -> Page:
-        """Sign in, and read a page for the token of the session."""
+        """Sign in, and read a page that costs little, for the token of the session."""
         page = self.post("/sign-in", {"key": str(secret)})
         if page.status == 303:
-            self.token = _TOKEN.findall(self.get().html)[0]
+            self.token = _TOKEN.findall(self.get("/batches").html)[0]
         return page
 
     def send(

@@ -98,9 +98,21 @@ def store_sample_key(**changes: Any) -> ApiKey:
 
 
 def clear_caches() -> None:
-    """Drop the clients and objects that functions cache for the life of a process."""
+    """Drop the objects that functions cache for the life of a process, but keep their clients.
+
+    A client costs much, and moto gives it an empty account in each test.
+    """
+    _clear_caches("replicate_proxy.bootstrap.")
+
+
+def clear_clients() -> None:
+    """Drop the clients, so that others are created for the region that is now in the environment."""
+    _clear_caches("replicate_proxy.aws.clients")
+
+
+def _clear_caches(prefix: str) -> None:
     for name, module in list(sys.modules.items()):
-        if name == "replicate_proxy.aws.clients" or name.startswith("replicate_proxy.bootstrap."):
+        if name.startswith(prefix):
             for function in vars(module).values():
                 getattr(function, "cache_clear", lambda: None)()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from typing import TYPE_CHECKING
 
 import pytest
@@ -199,6 +200,12 @@ def select_used(nodes: list[ast.AST]) -> list[Body]:
     return used
 
 
+@cache
+def find_used(function: str) -> list[Body]:
+    """Return the bodies that the function's code can use."""
+    return select_used(find_reachable_code(function))
+
+
 def iterate_calls(node: ast.AST) -> Iterator[str]:
     """Yield the names of functions and methods called, and of the operations that paginators call."""
     for part in ast.walk(node):
@@ -221,7 +228,7 @@ def iterate_calls(node: ast.AST) -> Iterator[str]:
 def find_called(function: str) -> set[Grant]:
     """Return what the function's code can call."""
     called = set()
-    for owner, _, node in select_used(find_reachable_code(function)):
+    for owner, _, node in find_used(function):
         for action in (ACTIONS[name] for name in iterate_calls(node) if name in ACTIONS):
             if owner == "DaxJobCache":
                 called.add((action.replace("dynamodb", "dax"), ""))
@@ -296,7 +303,7 @@ def find_access_partitions(function: str) -> set[str]:
     """Return the partitions of the access table that the function's code can touch."""
     owners = {
         owner
-        for owner, _, node in select_used(find_reachable_code(function))
+        for owner, _, node in find_used(function)
         if any(ACTIONS.get(name, "").startswith("dynamodb:") for name in iterate_calls(node))
     }
     return {ACCESS_PARTITIONS[owner] for owner in owners if owner in ACCESS_PARTITIONS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from typing import Any
 
 import pytest
@@ -20,13 +21,14 @@ SETTINGS: dict[str, Setting[Any]] = {
 OPTIONS = {"EnableVpc": "true", "EnableDax": "true"}
 
 
-def find_settings_read_by(function: str) -> set[str]:
+@cache
+def find_settings_read_by(function: str) -> frozenset[str]:
     """Return the declared settings that the function's code can reach."""
     values = [
         node.value for node in find_reachable_code(function) if isinstance(node, ast.Assign | ast.AnnAssign)
     ]
     names = {ast.unparse(call.args[0]) for call in values if isinstance(call, ast.Call) and call.args}
-    return {name for name in SETTINGS if repr(name) in names}
+    return frozenset(name for name in SETTINGS if repr(name) in names)
 
 
 def load_variables(function: str) -> dict[str, Any]:

@@ -7,13 +7,10 @@ functions → bootstrap → {api, console} → services → {ports, jobs, contra
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "layers/common/python/replicate_proxy"
@@ -41,8 +38,9 @@ USES_AWS = ("aws", "bootstrap", "testing/fault_injection.py", *CONTROL_TABLE_USE
 USES_REQUESTS = ("replicate_api", "net", "auth/tokens.py", "webhooks/sender.py", "bootstrap")
 
 
-def find_imports(path: Path, *, types_too: bool = False) -> Iterator[str]:
-    """Yield the modules that the file imports; with `types_too`, also those for type checkers only."""
+@cache
+def find_imports(path: Path, *, types_too: bool = False) -> frozenset[str]:
+    """Return the modules that the file imports; with `types_too`, also those for type checkers only."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(node)
@@ -50,14 +48,16 @@ def find_imports(path: Path, *, types_too: bool = False) -> Iterator[str]:
         if isinstance(branch, ast.If) and ast.unparse(branch.test) == "TYPE_CHECKING"
         for node in ast.walk(branch)
     }
+    imports = set[str]()
     for node in ast.walk(tree):
         if id(node) in for_types and not types_too:
             continue
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            imports.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            imports.add(node.module or "")
+    return frozenset(imports)
 
 
 def find_violations(paths: list[Path], *forbidden: str, types_too: bool = False) -> list[str]:
@@ -65,7 +65,7 @@ def find_violations(paths: list[Path], *forbidden: str, types_too: bool = False)
     return [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in paths
-        for name in find_imports(path, types_too=types_too)
+        for name in sorted(find_imports(path, types_too=types_too))
         if any(name == module or name.startswith(module + ".") for module in forbidden)
     ]
 

@@ -12,7 +12,7 @@ from botocore import xform_name
 from botocore.config import Config
 
 from replicate_proxy.aws.clients import get_client
-from tests.support.handlers import clear_caches
+from tests.support.handlers import clear_clients
 from tools.local.paths import ROOT
 from tools.service_models import FOLDER, OPERATIONS, build_files
 
@@ -26,9 +26,9 @@ _CODE = ROOT / "layers/common/python/replicate_proxy"
 @pytest.fixture
 def region(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", request.param)
-    clear_caches()
+    clear_clients()
     yield request.param
-    clear_caches()
+    clear_clients()
 
 
 @cache

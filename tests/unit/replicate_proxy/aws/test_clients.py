@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import UnknownServiceError
 
 from replicate_proxy.aws.clients import get_client
-from tests.support.handlers import clear_caches
+from tests.support.handlers import clear_clients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,9 @@ _NAMES = [
 
 @pytest.fixture(autouse=True)
 def without_cached_clients() -> Iterator[None]:
-    clear_caches()
+    clear_clients()
     yield
-    clear_caches()
+    clear_clients()
 
 
 @pytest.mark.parametrize("name", _NAMES)

@@ -24,7 +24,7 @@ from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.multipart import MultipartUpload
 from tests.support.aws import make_client_error, make_failing_client
 from tests.support.clock import NOW
-from tests.support.handlers import clear_caches
+from tests.support.handlers import clear_clients
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -161,12 +161,12 @@ def test_presigning_client_names_the_region_and_starts_uploads_without_checksum(
     monkeypatch: pytest.MonkeyPatch, region: str
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", region)
-    clear_caches()
+    clear_clients()
     client = get_presigning_client()
     part = S3FileObjects(client, "images").create_part_upload("files/x", UPLOAD, 1, lifetime=MINUTE)
     assert part.url.startswith(f"https://images.s3.{region}.amazonaws.com/files/x?")
     assert client.meta.config.request_checksum_calculation == "when_required"  # type: ignore[attr-defined] # untyped
-    clear_caches()
+    clear_clients()
 
 
 def test_object_encrypted_with_kms_has_no_md5() -> None:
