@@ -67,14 +67,14 @@ build: env ## Build template.yaml with `sam build`
 	@$(LOCAL) build
 
 ##@ Checks
-.PHONY: tune security test fmt lint types template-check unit integration clients-js clients schemas bench bench-compare bench-docs load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
+.PHONY: tune security test fmt lint types template-check unit integration integration-slow clients-js clients schemas bench bench-compare bench-docs load simulate reconcile explore mutants chaos chaos-smoke budget-load batch-load fairness coverage
 test: lint types template-check unit integration ## Run lint, types, template-check, unit and integration
 	@if command -v node >/dev/null; then echo "all checks passed, including the npm clients"; \
 	else echo "all checks passed, but the npm clients were NOT tested: node is not installed"; fi
 	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null && [ -d $(AXE)/node_modules ] || \
 		echo "the console was NOT tested in a browser: Chromium or npm is not installed"
 	@docker info >/dev/null 2>&1 || echo "make invoke was NOT tested: no Docker engine is running"
-	@echo "not included: more clients (make clients), chaos with 1,000 jobs (make chaos), security checks (make security)"
+	@echo "not included: tests that take minutes each (make integration-slow), more clients (make clients), chaos with 1,000 jobs (make chaos), security checks (make security)"
 
 fmt: env ## Format the code and sort imports
 	$(BIN)/ruff check -q --fix-only --select I $(SOURCES)
@@ -99,10 +99,13 @@ coverage: env ## Run the same tests as unit, with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
 
 INTEGRATION = $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder --timeout 600
-integration: env clients-js ## Run integration tests and chaos-smoke on temporary local stacks; repeat once those that fail
-	$(INTEGRATION) --durations 10 tests/integration || { [ $$? -eq 1 ] && \
+integration integration-slow: PYTEST = $(INTEGRATION) -m "$(if $(filter integration,$@),not )slow" tests/integration
+integration: env clients-js ## Run integration tests on temporary local stacks; repeat once those that fail
+integration-slow: env ## Run those that take a minute or more, and chaos-smoke, in the same way
+integration integration-slow:
+	$(PYTEST) --durations 10 || { [ $$? -eq 1 ] && \
 		echo "REPEATING the failed tests once, on new stacks" && \
-		$(INTEGRATION) --last-failed --last-failed-no-failures none tests/integration && \
+		$(PYTEST) --last-failed --last-failed-no-failures none && \
 		echo "the tests that failed at first PASSED WHEN REPEATED: see above for what made them fail"; }
 
 simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=100 FIRST=1]
@@ -223,4 +226,4 @@ clean: down ## Stop the local stack; remove environments, builds and caches
 
 help: ## List all targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

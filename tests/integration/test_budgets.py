@@ -10,6 +10,7 @@ from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import requests
 
 from tests.integration.api_client import ApiClient
@@ -57,6 +58,7 @@ def create(api: ApiClient) -> requests.Response:
     raise AssertionError(f"no answer: {UNAVAILABLE}")
 
 
+@pytest.mark.slow
 def test_concurrent_creates_with_crashes_use_a_budget_up_and_do_not_overspend_it(
     make_api: Callable[[], ApiClient], operator: ApiClient, tmp_path: Path
 ) -> None:

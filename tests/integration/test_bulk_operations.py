@@ -7,6 +7,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from replicate_proxy.jobs.model import JobStatus
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
@@ -68,6 +70,7 @@ def list_jobs(operator: ApiClient, tenant: str, status: str) -> list[dict[str, A
     return results
 
 
+@pytest.mark.slow
 def test_worker_that_crashes_retries_each_prediction_once(
     stack: Stack, operator: ApiClient, tmp_path: Path
 ) -> None:

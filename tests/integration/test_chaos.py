@@ -23,7 +23,7 @@ FREQUENT_FAULTS = (
     "emulator restarted",
 )
 # Three minutes on two idle cores, stack included; hundreds of cold starts take longer on a busy machine.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

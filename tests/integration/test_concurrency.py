@@ -136,6 +136,7 @@ def test_jobs_of_limited_tenant_run_two_at_a_time(
     assert count_most_at_once(find_runs(simulator, [*blocking, *job_ids])) == 2
 
 
+@pytest.mark.slow
 def test_held_jobs_are_canceled_and_released(
     api: ApiClient, operator: ApiClient, limit: Callable[[int], None], simulator: SimulatorClient
 ) -> None:
@@ -199,6 +200,7 @@ def test_limit_of_a_model_holds_across_tenants(
         assert operator.call("DELETE", path).status_code == 204
 
 
+@pytest.mark.slow
 def test_job_of_another_tenant_does_not_wait_for_those_of_a_limited_one(
     api: ApiClient, operator: ApiClient, make_api: Callable[[], ApiClient], limit: Callable[[int], None]
 ) -> None:

@@ -110,6 +110,7 @@ class Erasure:
         wait_for(has_status, timeout_seconds=TIMEOUT_SECONDS, description=f"status {status}")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # each step waits for a sweep of the local stack, which takes 45 seconds
 def test_erased_tenant_leaves_nothing_and_another_keeps_everything(
     stack: Stack,

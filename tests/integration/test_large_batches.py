@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
 
 from tests.integration.api_client import ApiClient
@@ -76,6 +77,7 @@ class Worker:
         start_worker(self._stack)
 
 
+@pytest.mark.slow
 def test_batch_whose_worker_crashes_runs_each_line_once(
     stack: Stack, api: ApiClient, make_api: Any, tmp_path: Path
 ) -> None:

@@ -70,6 +70,7 @@ def create(api: ApiClient, simulator: SimulatorClient) -> Create:
     return create
 
 
+@pytest.mark.slow
 def test_every_metric_is_emitted(
     stack: Stack,
     api: ApiClient,

@@ -17,7 +17,7 @@ from tests.integration.conftest import FOLDER
 from tests.integration.event_streams import read_events
 from tests.integration.models import FLUX, SMALL_IMAGE_INPUT
 from tests.integration.receiver import run_receiver
-from tests.integration.test_deletion import list_objects
+from tests.integration.test_deletion import list_objects_of
 from tests.support.clock import FakeClock
 from tools.chaos.background import invoke_sweep
 from tools.local.stack import Stack
@@ -144,23 +144,23 @@ def test_signed_url_is_an_input_of_another_prediction(private_api: ApiClient) ->
     assert (second["status"], second["input"]["image"]) == ("succeeded", url)
 
 
+@pytest.mark.slow
 def test_deletion_removes_private_files(stack: Stack, private_api: ApiClient) -> None:
-    before = list_objects(stack)
     prediction = private_api.run(FLUX, SMALL_IMAGE_INPUT)
     [url] = prediction["output"]
-    folder = "/".join(urlsplit(url).path.split("/")[1:4])
-    assert [key for key in list_objects(stack) if key.startswith(folder)]
+    assert list_objects_of(stack, prediction)
 
     assert private_api.call("DELETE", f"/v1/predictions/{prediction['id']}").status_code == 204
 
     def is_empty() -> bool:
         invoke_sweep(stack)
-        return list_objects(stack) <= before
+        return not list_objects_of(stack, prediction)
 
     wait_for(is_empty, timeout_seconds=240, description="the end of the objects")
     assert fetch(url).status_code in {403, 404}
 
 
+@pytest.mark.slow
 def test_switching_applies_to_files_stored_from_then_on(
     stack: Stack, api: ApiClient, operator: ApiClient, make_api: Callable[[], ApiClient]
 ) -> None:

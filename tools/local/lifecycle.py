@@ -115,6 +115,9 @@ def temporary_stack(
 
     With `keep_running`, it is not stopped.
     """
+    # A process that was killed leaves its faults and its time.
+    for file in (folder.faults_file, folder.clock_offset_file):
+        file.unlink(missing_ok=True)
     if not keep_running:
         stop_with_this_process(folder)
     try:

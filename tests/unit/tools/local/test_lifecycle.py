@@ -11,6 +11,7 @@ import pytest
 from tools.local import lifecycle, processes
 from tools.local.paths import ROOT, StackFolder
 from tools.local.processes import clean_environment, find_stack_processes
+from tools.local.screen import Screen
 from tools.local.waiting import wait_for
 
 START_STACK_AND_SLEEP = """
@@ -103,3 +104,23 @@ def test_mapping_of_stream_is_recreated_and_that_of_queue_unchanged() -> None:
             "FilterCriteria": {"Filters": []},
         },
     }
+
+
+def test_stack_starts_without_the_faults_and_the_time_that_a_killed_process_has_left(
+    stack_folder: StackFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[bool] = []
+    left = (stack_folder.faults_file, stack_folder.clock_offset_file)
+
+    def start_stack(*_: Any) -> None:
+        found.extend(file.exists() for file in left)
+
+    monkeypatch.setattr(lifecycle, "start_stack", start_stack)
+    stack_folder.create()
+    for file in left:
+        file.write_text("{}", encoding="utf-8")
+
+    with lifecycle.temporary_stack(stack_folder, Screen(), keep_running=True):
+        pass
+
+    assert found == [False, False]
