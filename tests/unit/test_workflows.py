@@ -120,7 +120,7 @@ def test_release_waits_for_tests_and_security_checks_of_the_same_commit() -> Non
         for step in job["steps"]
         if str(step.get("uses", "")).startswith("actions/checkout@")
     ]
-    assert len(checkouts) == 4
+    assert len(checkouts) == 5
     assert all("ref" not in step["with"] and "repository" not in step["with"] for step in checkouts)
 
 
