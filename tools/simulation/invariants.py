@@ -84,7 +84,6 @@ class Invariants:
         self._predictions_by_job: dict[JobKey, list[Prediction]] = defaultdict(list)
         self._rejections: Counter[JobKey] = Counter()
         self._holders: dict[str, JobKey] = {}
-        self._held: dict[JobKey, str] = {}
         # Whose predictions a job has adopted
         self._adopted_from: defaultdict[JobKey, set[JobKey]] = defaultdict(set)
         self._ended: set[JobKey] = set()
@@ -173,9 +172,7 @@ class Invariants:
         if old_id is not None and self._holders.get(old_id) == key:
             del self._holders[old_id]
         if new_id is None:
-            self._held.pop(key, None)
             return
-        self._held[key] = new_id
         holder = self._holders.get(new_id)
         if holder is not None and holder != key and holder not in self._ended:
             self.report("a prediction is held by one job", f"{new_id}: {holder} and {key}")
@@ -222,12 +219,13 @@ class Invariants:
         What a job has left because it has adopted the prediction of another one is for that other one, which
         may have adopted in turn.
         """
-        recipient, passed = self.find_holder(prediction), set[JobKey]()
-        while recipient not in passed:
+        if prediction.id in self._holders:
+            return self._holders[prediction.id]
+        held = {holder: prediction_id for prediction_id, holder in self._holders.items()}
+        recipient, passed = prediction.job, set[JobKey]()
+        while recipient in held and recipient not in passed:
             passed.add(recipient)
-            held_id = self._held.get(recipient, prediction.id)
-            if held_id != prediction.id and self._holders.get(held_id) == recipient:
-                recipient = self._world.replicate.predictions[held_id].job
+            recipient = self._world.replicate.predictions[held[recipient]].job
         return recipient
 
     def _is_unpaid(self, prediction: Prediction) -> bool:
