@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tools.simulation.cost_invariants import Reconciliation
+    from tools.simulation.invariants import Violation
 
 _INVALID_SHARE = 0.15
 _FALLBACK_SHARE = 0.3
@@ -34,6 +35,7 @@ _DELETE_SHARE = 0.3
 _RETRY_SHARE = 0.5
 _BATCH_SHARE = 0.2
 _SEARCHES = 6
+_PROGRESS_SECONDS = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,24 +92,48 @@ def _run(options: argparse.Namespace) -> int:
     started = time.perf_counter()
     if options.seeds is None and options.minutes is None:
         options.seeds = 200
-    is_terminal = sys.stderr.isatty()
-
-    def show_progress(campaign: Campaign) -> None:
-        if is_terminal:
-            text = f"\r{campaign.seeds} seeds, {campaign.jobs} jobs, {len(campaign.violations)} violations "
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
     campaign = run_campaign(
         first_seed=options.first_seed,
         max_seeds=options.seeds,
         max_seconds=options.minutes * 60 if options.minutes else None,
         settings=_build_settings(options),
         workers=options.workers,
-        on_progress=show_progress,
+        on_progress=_Progress(options.jobs).show,
     )
     _print_report(campaign, time.perf_counter() - started, options)
     return 1 if campaign.violations else 0
+
+
+class _Progress:
+    """Writes to stderr what has run, on one line of a terminal or once a minute to a file, and violations."""
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs = jobs
+        self._is_terminal = sys.stderr.isatty()
+        self._shown_violations: set[int] = set()
+        self._shown_at = time.perf_counter()
+
+    def show(self, campaign: Campaign) -> None:
+        new = campaign.violations.keys() - self._shown_violations
+        for seed in sorted(new):
+            lines = _describe_violation(seed, campaign.violations[seed], self._jobs)
+            sys.stderr.write("\n".join(("", *lines, "")))
+        self._shown_violations |= new
+        text = f"{campaign.seeds} seeds, {campaign.jobs} jobs, {len(campaign.violations)} violations "
+        now = time.perf_counter()
+        if self._is_terminal:
+            sys.stderr.write(f"\r{text}")
+        elif now - self._shown_at >= _PROGRESS_SECONDS:
+            self._shown_at = now
+            sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _describe_violation(seed: int, violation: Violation, jobs: int) -> list[str]:
+    return [
+        f"VIOLATION seed {seed}: {violation.guarantee}: {violation.detail}",
+        f"  python -m tools.simulation replay {seed} --jobs {jobs} --shrink",
+    ]
 
 
 def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespace) -> None:
@@ -132,8 +158,7 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.checkpoints.items())),
     ]
     for seed, violation in sorted(campaign.violations.items()):
-        lines.append(f"VIOLATION seed {seed}: {violation.guarantee}: {violation.detail}")
-        lines.append(f"  python -m tools.simulation replay {seed} --jobs {options.jobs} --shrink")
+        lines += _describe_violation(seed, violation, options.jobs)
     lines.append(f"{len(campaign.violations)} of {campaign.seeds} seeds broke a guarantee")
     sys.stdout.write("\n".join(lines) + "\n")
 

@@ -70,6 +70,19 @@ def test_jobs_that_are_not_told_apart_break_no_guarantee(
     assert "0 of 1 seeds broke a guarantee" in capsys.readouterr().out
 
 
+def test_a_violation_is_shown_when_it_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.name == "a final job takes reports")
+
+    with mutant.applied():
+        assert main(["run", "--seeds", "1", "--jobs", "25", "--workers", "1"]) == 1
+
+    captured = capsys.readouterr()
+    for text in (captured.err, captured.out):
+        assert "VIOLATION seed 1: state only moves forward: " in text
+        assert "replay 1 --jobs 25 --shrink" in text
+    assert captured.err.count("VIOLATION") == 1
+
+
 def test_same_seed_gives_same_trace_in_another_process() -> None:
     program = (
         "from tests.unit.tools.simulation.test_simulation import SMALL; from tools.simulation.run import *; "
