@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.delivery_records import delivery_from_record
+from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.webhooks.events import matches_event_filter
 from replicate_proxy.webhooks.model import (
     PREDICTION_TARGET,
@@ -34,7 +35,8 @@ class DeliveryInvariants:
         self._invariants = invariants
         self._taken: dict[tuple[str, str, str], Taken] = {}
         self._highest_sequence: dict[tuple[str, str], int] = {}
-        self._stored_at: dict[str, float] = {}
+        # Not when it was stored: the process may pause before that, and the age of a delivery goes on.
+        self._created_at: dict[str, str] = {}
         self._unsent_claims: dict[str, list[Actor]] = defaultdict(list)
         self._slots: dict[str, Actor] = {}
         self._failed_posts: Counter[Actor] = Counter()
@@ -70,8 +72,10 @@ class DeliveryInvariants:
     def _may_precede(self, taken: Taken) -> bool:
         """Return whether earlier events may follow: it waited for them long enough, and no answer came."""
         timeout_seconds = self._world.composition.delivery_settings.ordering_timeout_seconds
-        waited_seconds = taken.at - self._stored_at.get(taken.message_id, taken.at)
-        return not taken.is_answered and waited_seconds >= timeout_seconds
+        created_at = self._created_at.get(taken.message_id)
+        if taken.is_answered or created_at is None:
+            return False
+        return taken.at - parse_timestamp(created_at).timestamp() >= timeout_seconds
 
     def _note_post(self, message_id: str, sender: Actor) -> None:
         claims = self._unsent_claims.get(message_id, [])
@@ -89,7 +93,7 @@ class DeliveryInvariants:
             return
         kind = new["sk"]["S"].partition("#")[0]
         if kind == "DELIVERY" and old is None:
-            self._stored_at.setdefault(new["message_id"]["S"], self._world.scheduler.now)
+            self._created_at.setdefault(new["message_id"]["S"], new["at"]["S"])
         if kind == "DELIVERY" and old is not None:
             if _read_number(new, "total_attempts") > _read_number(old, "total_attempts"):
                 self._unsent_claims[new["message_id"]["S"]].append(actor.process)
