@@ -221,7 +221,12 @@ def _list_ports(stack: Stack, receiver: _Receiver) -> tuple[int, ...]:
 def _show_effects(
     screen: Screen, preparer: SamplePreparer, prepared: PreparedSample, receiver: _Receiver
 ) -> None:
-    """Show what has become of the job, and the webhook that this command received."""
+    """Show what has become of the job or the batch, and the webhook that this command received."""
+    if prepared.batch is not None:
+        batch = preparer.find_batch(prepared.batch)
+        if batch is not None and batch.large is not None:
+            created = f"{batch.large.created} predictions created"
+            screen.print(f"[green]✓[/] batch {batch.id}: expanding → {batch.large.phase}, {created}")
     job = prepared.job
     if job is not None and not job.is_terminal:
 

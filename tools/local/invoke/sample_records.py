@@ -10,7 +10,18 @@ import requests
 
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind, TimelineStep
+from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
+from replicate_proxy.batches.model import LargeBatch
+from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import (
+    Batch,
+    Document,
+    Job,
+    JobStatus,
+    Submission,
+    SubmissionKind,
+    TimelineStep,
+)
 from replicate_proxy.webhooks.events import build_message_id
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, Delivery, EventKind, StoredEvent
 from replicate_proxy.webhooks.settings import DeliverySettings
@@ -26,6 +37,10 @@ _WITH_PREDICTION = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING})
 _OWNER, _NAME = "black-forest-labs", "flux-schnell"
 _MODEL = f"{_OWNER}/{_NAME}"
 _INPUT = {"prompt": "a lighthouse at dusk, oil painting"}
+BATCH_CLOCK_OFFSET_SECONDS = 90.0
+"""How far the clock of an invoked batch function is ahead, which is later than when the batch is due."""
+_BATCH_WAIT = timedelta(seconds=80)
+"""Until then the deployed function leaves the batch to the invoked one."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,7 @@ class SampleRecords:
         self._deliveries = DynamoDeliveryStore(
             dynamodb, stack.outputs["DeliveriesTableName"], due_shards=DeliverySettings().due_shards
         )
+        self._batches = DynamoLargeBatchStore(dynamodb, stack.outputs["JobsTableName"])
 
     def store_job(
         self, tenant: str, job_id: str, status: JobStatus, *, prediction_id: str, is_canceled: bool
@@ -108,6 +124,36 @@ class SampleRecords:
 
     def get_job(self, job: Job) -> Job | None:
         return self._jobs.get(job.tenant, job.id)
+
+    def store_batch(self, tenant: str) -> Batch:
+        """Store a large batch of two good lines, and its file, as they are before the worker begins."""
+        lines = (json.dumps({"custom_id": name, "model": _MODEL, "input": _INPUT}) for name in ("a", "b"))
+        content = "\n".join(lines).encode()
+        file_id = generate_id(self._now)
+        object_key = f"files/{tenant}/{file_id}"
+        self._put_object(object_key, content)
+        return self._batches.create(
+            Batch(
+                tenant=tenant,
+                id=generate_id(self._now),
+                created_at=self._now,
+                public_base_url=self._stack.api_url,
+                expires_at=int((self._now + _RETENTION).timestamp()),
+                large=LargeBatch(
+                    input_file=file_id,
+                    object_key=object_key,
+                    size_bytes=len(content),
+                    key_id="key_sample",
+                    models=(),
+                    correlation_id="req-1",
+                    due_at=self._now + _BATCH_WAIT,
+                    delete_at=self._now + _RETENTION,
+                ),
+            )
+        )
+
+    def get_batch(self, batch: Batch) -> Batch | None:
+        return self._batches.get(batch.tenant, batch.id)
 
     def store_delivery(self, job: Job, sequence: int, url: str) -> None:
         """Store the delivery of the job's end that no message of the queue names yet."""
@@ -146,6 +192,8 @@ class SampleRecords:
 
     def store_report(self, key: str, prediction: Mapping[str, Any]) -> None:
         """Store a prediction that is too large for an event under its object key."""
-        self._stack.get_client("s3").put_object(
-            Bucket=self._stack.outputs["DataBucketName"], Key=key, Body=json.dumps(prediction).encode()
-        )
+        self._put_object(key, json.dumps(prediction).encode())
+
+    def _put_object(self, key: str, body: bytes) -> None:
+        bucket = self._stack.outputs["DataBucketName"]
+        self._stack.get_client("s3").put_object(Bucket=bucket, Key=key, Body=body)

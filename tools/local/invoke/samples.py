@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 
 from replicate_proxy.clock import SystemClock
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Job, JobStatus
+from replicate_proxy.jobs.model import Batch, Job, JobStatus
 from tools.local.configuration import SECRET_PARAMETER
-from tools.local.invoke.sample_records import LocalPredictions, SampleRecords
+from tools.local.invoke.sample_records import (
+    BATCH_CLOCK_OFFSET_SECONDS,
+    LocalPredictions,
+    SampleRecords,
+)
 from tools.local.invoke.sample_values import (
     SAMPLE_FILE,
     SAMPLE_JOB,
@@ -66,6 +70,8 @@ _JOBS_WITHOUT_NAME = ("query/list", "sweep/schedule")
 _CANCELED_JOBS = ("dispatch/cancel",)
 _RUNNING_JOBS = ("dispatch/cancel", "ingest/cancel")
 _SAMPLES_WITH_DELIVERY = ("deliver/delivery", "endpoints/list_deliveries_of_prediction")
+# An endpoint has a webhook of its own, and usage sends none.
+_FUNCTIONS_WITHOUT_RECEIVER = ("endpoints", "usage")
 # An endpoint would stay when this command has ended, and a tenant may have only a few.
 _SAMPLES_WITH_OWN_TENANT = ("endpoints/create",)
 _VERSIONED_MODELS = {"catalog": "replicate/hello-world", "ingest": "stability-ai/sdxl"}
@@ -77,11 +83,13 @@ _OBJECT_KEY = re.compile(r"events/[^\"\\]+\.json")
 class PreparedSample:
     """The event to pass to the function, and what was prepared for it.
 
-    `job` is the job that was stored, `waits_for_webhook` whether a webhook comes to this command's receiver.
+    `job` and `batch` are what was stored, `waits_for_webhook` is whether a webhook comes to this command's
+    receiver.
     """
 
     event: str
     job: Job | None = None
+    batch: Batch | None = None
     waits_for_webhook: bool = False
     clock_offset_seconds: float = 0.0
     notes: list[str] = field(default_factory=list)
@@ -117,12 +125,21 @@ class SamplePreparer:
         if function == "sweep":
             prepared.clock_offset_seconds = SWEEP_CLOCK_OFFSET_SECONDS
             prepared.notes.append("the function's clock is ten minutes ahead, so that the job is overdue")
+        if function == "batch":
+            prepared.batch = self._records.store_batch(values.tenant)
+            prepared.clock_offset_seconds = BATCH_CLOCK_OFFSET_SECONDS
+            prepared.notes.append(f"stored batch {prepared.batch.id} of two lines, with its input file")
+            prepared.notes.append("the function's clock is 90 s ahead, so that the batch is due")
         prepared.waits_for_webhook = bool(values.webhook_url) or sample == "deliver/delivery"
         return prepared
 
     def find_job(self, job: Job) -> Job | None:
         """Return the job as it is now."""
         return self._records.get_job(job)
+
+    def find_batch(self, batch: Batch) -> Batch | None:
+        """Return the batch as it is now."""
+        return self._records.get_batch(batch)
 
     def _choose_values(self, sample: str, text: str, notes: list[str]) -> SampleValues:
         """Return the values for the sample; predictions and versions only if the sample names any."""
@@ -140,7 +157,7 @@ class SamplePreparer:
             model = _VERSIONED_MODELS[function]
             version = self._predictions.get_version(model)
             notes.append(f"put in the local Replicate's version of {model}")
-        if SAMPLE_WEBHOOK.search(text) and function != "endpoints":
+        if SAMPLE_WEBHOOK.search(text) and function not in _FUNCTIONS_WITHOUT_RECEIVER:
             webhook_url = self._receiver_url
             notes.append(f"put in {webhook_url}, where this command receives the webhook")
         if SAMPLE_KEY in text:
