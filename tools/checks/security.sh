@@ -53,8 +53,12 @@ pip_audit() { # only what is deployed: development tools process no input of oth
 }
 
 secrets_in_tree() { # in all tracked files, except what the baseline lists as reviewed
+    # The hook updates the line numbers of a baseline, and ends with 3 if it has: it gets a copy.
+    local baseline=$scan/secrets-baseline.json
+    cp tools/checks/secrets-baseline.json "$baseline"
+    # shellcheck disable=SC2016 # the inner shell expands these
     git ls-files -z -- . ':!*package-lock.json' ':!*requirements*.txt' |
-        xargs -0 "$tools/detect-secrets-hook" --baseline tools/checks/secrets-baseline.json
+        xargs -0 bash -c '"$0" --baseline "$1" "${@:2}" || (($? == 3))' "$tools/detect-secrets-hook" "$baseline"
 }
 
 combinations_lint() { # in a folder without the configuration of the project, which names its own templates
