@@ -17,6 +17,7 @@ from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.services.harvest import build_continuation_event
 from tools.local.keys import DEMO_TENANT
+from tools.local.leases import end_lease
 from tools.local.stack import Stack
 
 
@@ -44,8 +45,15 @@ def run_repeatedly(action: Callable[[], object], *, interval_seconds: float) -> 
 
 
 def invoke_sweep(stack: Stack) -> None:
-    """Run the sweep once, in addition to its schedule, and wait until it ends or crashes."""
-    stack.get_client("lambda").invoke(FunctionName=stack.function_names["sweep"], Payload=b"{}")
+    """Run the sweep once, in addition to its schedule, and wait until it ends or crashes.
+
+    A run has more than a hundred crashes of sweeps. If each of them kept its lease until its timeout, nothing
+    would be swept for most of the run.
+    """
+    sweep = stack.function_names["sweep"]
+    response = stack.get_client("lambda").invoke(FunctionName=sweep, Payload=b"{}")
+    if "FunctionError" in response:
+        end_lease(stack, "sweep")
 
 
 class MessageDuplicator:

@@ -13,10 +13,18 @@ from tools.local.faults import AWS_EXEMPT_FUNCTIONS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# What jobs pass on their way. Those of operators' actions and of large batches have tests of their own.
-PIPELINE_CHECKPOINTS = tuple(
-    name for name in CHECKPOINTS if not name.startswith(("admin.", "batch.", "ingest.batch_"))
+# What jobs pass on their way. Those of operators' actions, of large batches and of deletions have tests of
+# their own.
+_OTHER_CHECKPOINTS = (
+    "admin.",
+    "batch.",
+    "ingest.batch_",
+    "ingest.deletion_stored",
+    "sweep.expired_job_marked",
+    "sweep.objects_removed",
+    "sweep.deliveries_removed",
 )
+PIPELINE_CHECKPOINTS = tuple(name for name in CHECKPOINTS if not name.startswith(_OTHER_CHECKPOINTS))
 _INITIAL_RATE = 0.03
 _MAX_RATE = 0.8
 _MIN_RATE = 0.01

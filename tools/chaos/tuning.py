@@ -58,7 +58,7 @@ _CONSUMERS = (
 _FUNCTION_TIMEOUT_SECONDS = 30
 _VISIBILITY_TIMEOUT_SECONDS = 32
 _WEBHOOK_CONCURRENCY = 4
-# A sweep that crashes keeps its lease for that long, and no other one runs meanwhile.
+# A scheduled sweep that crashes keeps its lease for that long, and no other one runs meanwhile.
 _SWEEP_TIMEOUT_SECONDS = 15
 
 
