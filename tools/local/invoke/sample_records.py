@@ -37,8 +37,6 @@ _WITH_PREDICTION = frozenset({JobStatus.SUBMITTED, JobStatus.PROCESSING})
 _OWNER, _NAME = "black-forest-labs", "flux-schnell"
 _MODEL = f"{_OWNER}/{_NAME}"
 _INPUT = {"prompt": "a lighthouse at dusk, oil painting"}
-BATCH_CLOCK_OFFSET_SECONDS = 90.0
-"""How far the clock of an invoked batch function is ahead, which is later than when the batch is due."""
 _BATCH_WAIT = timedelta(seconds=80)
 """Until then the deployed function leaves the batch to the invoked one."""
 

@@ -9,11 +9,7 @@ from replicate_proxy.clock import SystemClock
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Batch, Job, JobStatus
 from tools.local.configuration import SECRET_PARAMETER
-from tools.local.invoke.sample_records import (
-    BATCH_CLOCK_OFFSET_SECONDS,
-    LocalPredictions,
-    SampleRecords,
-)
+from tools.local.invoke.sample_records import LocalPredictions, SampleRecords
 from tools.local.invoke.sample_values import (
     SAMPLE_FILE,
     SAMPLE_JOB,
@@ -50,6 +46,9 @@ MAIN_SAMPLES: Mapping[str, str] = {
 
 SWEEP_CLOCK_OFFSET_SECONDS = 600.0
 """How far the clock of an invoked sweep is ahead: a job is overdue for it and not for the deployed sweep."""
+
+BATCH_CLOCK_OFFSET_SECONDS = 90.0
+"""The same for the batch function, for which the stored batch is due."""
 
 _JOB_STATUSES: Mapping[str, JobStatus] = {
     "deliver": JobStatus.SUCCEEDED,
