@@ -46,7 +46,7 @@ NOT_RUN: Mapping[tuple[str, str], str] = {
     ("README.md", 'make demo PROMPT="a red bicycle" MODEL=black-forest-labs/flux-1.1-pro'): _LONG,
     (
         "docs/chaos.md",
-        "make chaos                      # 1,000 jobs, seed 1: 12 to 18 minutes on two cores",
+        "make chaos                      # 1,000 jobs, seed 1: about 20 minutes on two cores",
     ): _LONG,
     ("docs/chaos.md", ".venv/bin/python -m tools.chaos --jobs 200 --keep"): _LONG,
     (
