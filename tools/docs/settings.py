@@ -47,28 +47,24 @@ Parameters that set no variable are in [deploying](deploying.md#parameters).
 
 def render_page() -> str:
     template = load_yaml((_ROOT / "template.yaml").read_text(encoding="utf-8"))
-    sources = _find_sources(template)
+    values = _find_values(template)
     parameters, fixed, resources, local = [], [], [], []
     for setting in _list_settings():
         functions = ", ".join(sorted(setting.functions))
-        source = sources.get(setting.name)
+        value = values.get(setting.name)
+        references = dict.fromkeys(_find_references(value))
+        sources = [name for name in references if name in template["Parameters"]]
         if setting.local_only:
             local.append((f"`{setting.name}`", _format_default(setting), setting.description, functions))
-        elif source in template["Parameters"]:
-            default = _format_value(template["Parameters"][source].get("Default", ""), setting.unit)
+        elif sources:
+            default = _format_value(template["Parameters"][sources[0]].get("Default", ""), setting.unit)
+            names = ", ".join(f"`{name}`" for name in sources)
             parameters.append(
-                (f"`{source}`", f"`{setting.name}`", _kind(setting), default, setting.description, functions)
+                (names, f"`{setting.name}`", _kind(setting), default, setting.description, functions)
             )
-        elif source is None:
-            fixed.append(
-                (
-                    f"`{setting.name}`",
-                    _kind(setting),
-                    _format_default(setting),
-                    setting.description,
-                    functions,
-                )
-            )
+        elif not references:
+            text = _format_default(setting) if value is None else _format_fixed(value, setting.unit)
+            fixed.append((f"`{setting.name}`", _kind(setting), text, setting.description, functions))
         else:
             resources.append((f"`{setting.name}`", setting.description, functions))
     sections = [
@@ -92,19 +88,15 @@ def _list_settings() -> Iterator[Setting[Any]]:
     return (value for value in vars(settings).values() if isinstance(value, Setting))
 
 
-def _find_sources(template: dict[str, Any]) -> dict[str, str | None]:
-    """Return for each variable the parameter or resource that its value names first, None for a literal."""
+def _find_values(template: dict[str, Any]) -> dict[str, Any]:
+    """Return the value of each variable that a function of the template has, as it is written there."""
     functions = [
         resource["Properties"]
         for resource in template["Resources"].values()
         if resource["Type"] == "AWS::Serverless::Function"
     ]
     variables = [function.get("Environment", {}).get("Variables", {}) for function in functions]
-    return {
-        name: next(_find_references(value), None)
-        for declared in variables
-        for name, value in declared.items()
-    }
+    return {name: value for declared in variables for name, value in declared.items()}
 
 
 def _find_references(value: Any) -> Iterator[str]:
@@ -135,6 +127,11 @@ def _format_default(setting: Setting[Any]) -> str:
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     return _format_value(f"{default:g}" if isinstance(default, float) else default, setting.unit)
+
+
+def _format_fixed(value: Any, unit: str) -> str:
+    """Return a value without references to parameters or resources."""
+    return _format_value(value["Fn::Sub"] if isinstance(value, dict) else value, unit)
 
 
 def _format_value(value: Any, unit: str) -> str:

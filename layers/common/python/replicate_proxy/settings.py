@@ -494,9 +494,11 @@ PRIVATE_OUTPUTS_KEY_ID = _text(
     _URL_SIGNERS,
     "CloudFront's ID of the key that signs URLs of private outputs; empty: tenants cannot have any",
 )
-PRIVATE_OUTPUTS_PUBLIC_KEY = _text("PRIVATE_OUTPUTS_PUBLIC_KEY", "", _URL_SIGNERS, "Its public key, as PEM")
+PRIVATE_OUTPUTS_PUBLIC_KEY = _text(
+    "PRIVATE_OUTPUTS_PUBLIC_KEY", "", _URL_SIGNERS, "Public key of private outputs, as PEM"
+)
 PRIVATE_OUTPUTS_KEY_PARAMETER = _text(
-    "PRIVATE_OUTPUTS_KEY_PARAMETER", "", _URL_SIGNERS, "SSM parameter with its private key, as PEM"
+    "PRIVATE_OUTPUTS_KEY_PARAMETER", "", _URL_SIGNERS, "SSM parameter with the private key, as PEM"
 )
 PRIVATE_OUTPUT_SECONDS = _integer(
     "PRIVATE_OUTPUT_SECONDS",
