@@ -177,8 +177,9 @@ release: env ## Deploy and validate this commit; roll back if it fails  [CONFIG=
 	@$(BIN)/python -m tools.release deploy $(if $(CONFIG),--config-env "$$CONFIG") $(if $(GRADUAL),--gradual "$$GRADUAL") \
 		$(if $(MODEL),--model "$$MODEL")
 
-validate: env ## Validate a deployed stack with the key in PROXY_API_KEY  URL=https://…/prod [MODEL=owner/name]
-	@$(BIN)/python -m tools.release validate --url "$${URL:?set URL, for example URL=https://…/prod}" $(if $(MODEL),--model "$$MODEL")
+validate: env ## Validate a deployed stack with the key in PROXY_API_KEY  URL=https://…/prod [MODEL=owner/name POLLING=1]
+	@$(BIN)/python -m tools.release validate --url "$${URL:?set URL, for example URL=https://…/prod}" $(if $(MODEL),--model "$$MODEL") \
+		$(if $(POLLING),--polling)
 
 ##@ Environments
 .PHONY: env lock clean help

@@ -48,7 +48,8 @@ def _deploy(options: argparse.Namespace, api_key: str) -> bool:
     stack = DeployedStack.connect(target)
 
     def validate() -> Iterator[CheckResult]:
-        return _build_validation(options, stack.get_api_url(), api_key).run()
+        expects_webhook = stack.expects_webhooks()
+        return _build_validation(options, stack.get_api_url(), api_key, expects_webhook=expects_webhook).run()
 
     sam = Sam(ROOT / ".venvs" / "sam" / "bin", options.gradual, options.sam)
     return Release(GitRepository(ROOT), sam, stack, validate, _print_line).run(target.config_env)
@@ -56,7 +57,8 @@ def _deploy(options: argparse.Namespace, api_key: str) -> bool:
 
 def _validate(options: argparse.Namespace, api_key: str) -> bool:
     url = _check_url(options.url.rstrip("/"))
-    return run_checks(_build_validation(options, url, api_key).run(), _print_line)
+    validation = _build_validation(options, url, api_key, expects_webhook=not options.polling)
+    return run_checks(validation.run(), _print_line)
 
 
 def _check_url(url: str) -> str:
@@ -68,14 +70,16 @@ def _check_url(url: str) -> str:
     return url
 
 
-def _build_validation(options: argparse.Namespace, url: str, api_key: str) -> Validation:
+def _build_validation(
+    options: argparse.Namespace, url: str, api_key: str, *, expects_webhook: bool
+) -> Validation:
     return Validation(
         url=url,
         api_key=api_key,
         model=options.model,
         prompt=options.prompt,
         timeout_seconds=options.timeout,
-        expects_webhook=not options.polling,
+        expects_webhook=expects_webhook,
     )
 
 
@@ -94,9 +98,6 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     validation.add_argument(
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="the limit for the prediction"
     )
-    validation.add_argument(
-        "--polling", action="store_true", help="do not expect a webhook: Replicate cannot reach the stack"
-    )
 
     deploy = commands.add_parser(
         "deploy", parents=[validation], help="deploy and validate this commit; roll back if it fails"
@@ -108,6 +109,11 @@ def _parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     validate = commands.add_parser("validate", parents=[validation], help="validate a deployed stack")
     validate.add_argument("--url", required=True, help="the stack output ApiUrl")
+    validate.add_argument(
+        "--polling",
+        action="store_true",
+        help="expect no webhook, as with EnableReplicateWebhooks=false",
+    )
     validate.set_defaults(command=_validate)
     return parser.parse_args(arguments)
 

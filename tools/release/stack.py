@@ -1,4 +1,4 @@
-"""The deployed stack: the address of its API, and the last good commit."""
+"""The deployed stack: the address of its API, whether Replicate calls it, and the last good commit."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from tools.release.errors import ReleaseError
 
 if TYPE_CHECKING:
     from types_boto3_cloudformation import CloudFormationClient
+    from types_boto3_cloudformation.type_defs import StackTypeDef
     from types_boto3_ssm import SSMClient
 
     from tools.release.target import Target
+
+_WEBHOOKS_PARAMETER = "EnableReplicateWebhooks"
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,13 @@ class DeployedStack:
 
     def get_api_url(self) -> str:
         """Return the stack output ApiUrl."""
-        try:
-            stacks = self.cloudformation.describe_stacks(StackName=self.name)["Stacks"]
-        except (BotoCoreError, ClientError) as error:
-            raise ReleaseError(f"cannot read the stack {self.name}: {error}") from error
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", [])}
-        return outputs["ApiUrl"]
+        outputs = self._describe().get("Outputs", [])
+        return {output["OutputKey"]: output["OutputValue"] for output in outputs}["ApiUrl"]
+
+    def expects_webhooks(self) -> bool:
+        """Return whether the stack is deployed with Replicate's webhooks, and does not poll instead."""
+        parameters = self._describe().get("Parameters", [])
+        return {"ParameterKey": _WEBHOOKS_PARAMETER, "ParameterValue": "false"} not in parameters
 
     def get_last_good(self) -> str | None:
         """Return the last commit that was valid after its deployment; None before the first."""
@@ -60,6 +64,12 @@ class DeployedStack:
             self.ssm.put_parameter(Name=self._parameter_name, Value=commit, Type="String", Overwrite=True)
         except (BotoCoreError, ClientError) as error:
             raise ReleaseError(f"cannot write the parameter {self._parameter_name}: {error}") from error
+
+    def _describe(self) -> StackTypeDef:
+        try:
+            return self.cloudformation.describe_stacks(StackName=self.name)["Stacks"][0]
+        except (BotoCoreError, ClientError) as error:
+            raise ReleaseError(f"cannot read the stack {self.name}: {error}") from error
 
     @property
     def _parameter_name(self) -> str:

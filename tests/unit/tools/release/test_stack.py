@@ -49,3 +49,28 @@ def test_api_url_is_an_output_of_the_stack() -> None:
         assert stack.get_api_url() == "https://api.example.com/prod"
         with pytest.raises(ReleaseError, match="AccessDenied"):
             stack.get_api_url()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "expected"),
+    [
+        ([{"ParameterKey": "EnableReplicateWebhooks", "ParameterValue": "true"}], True),
+        ([{"ParameterKey": "EnableReplicateWebhooks", "ParameterValue": "false"}], False),
+        ([{"ParameterKey": "EnableVpc", "ParameterValue": "false"}], True),
+    ],
+)
+def test_stack_without_replicates_webhooks_is_polled(
+    parameters: list[dict[str, str]], *, expected: bool
+) -> None:
+    cloudformation = boto3.Session(region_name="eu-central-1").client("cloudformation")
+    description = {
+        "StackName": TARGET.stack_name,
+        "CreationTime": "2026-01-31T09:30:00Z",
+        "StackStatus": "UPDATE_COMPLETE",
+        "Parameters": parameters,
+    }
+    with Stubber(cloudformation) as stubber:
+        stubber.add_response("describe_stacks", {"Stacks": [description]})
+        stack = DeployedStack(TARGET.stack_name, cloudformation, boto3.client("ssm", "eu-central-1"))
+
+        assert stack.expects_webhooks() is expected
