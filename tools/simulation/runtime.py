@@ -23,6 +23,7 @@ from replicate_proxy.replicate_api import circuit_breaker
 from replicate_proxy.replicate_api.circuit_breaker_store import BreakerStore
 from replicate_proxy.services import prediction_list, rendering, sweep
 from tools.simulation.resources import DUE_SHARDS
+from tools.template.stack import load_stack
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -108,6 +109,8 @@ def deterministic_process(
 ) -> Iterator[None]:
     """Replace time, randomness, threads and sizes; count the metrics that the code emits."""
     outside = random.Random(f"{scheduler.seed}/outside")
+    # The process keeps the template, whose API deployment has the time in its name. It must be a real one.
+    load_stack()
 
     def read_time() -> float:
         return scheduler.now
