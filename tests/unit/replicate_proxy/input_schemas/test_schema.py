@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -124,6 +125,46 @@ def test_fields_may_be_missing_from_a_part_of_an_input() -> None:
 
 def test_text_that_is_not_unicode_passes() -> None:
     assert find({"image": "\ud800"}) == []
+
+
+def test_not_all_errors_of_a_large_input_are_listed() -> None:
+    """Each takes 1.6 kB of memory, and those of the whole input have a copy of it."""
+    names = [f"field {number}" for number in range(100)]
+    texts = {name: {"type": "string"} for name in [*names, "prompt"]}
+    properties = {"images": {"type": "array", "items": {"type": "string"}}, **texts}
+    schema = make_schema(properties, required=names, additionalProperties=False)
+
+    tracemalloc.start()
+    errors = schema.find_errors({"images": [[]] * 200_000, "prompt": [], "other": 1})
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    listed = {(error.type, error.field) for error in errors}
+    assert {("invalid_type", "input.prompt"), ("invalid_type", "input.images.0")} <= listed
+    assert sum(error.type == "required" for error in errors) == 100
+    assert ("additional_property_not_allowed", "input") in listed
+    assert len(errors) < 1200
+    assert peak_bytes < 30_000_000
+
+
+@pytest.mark.parametrize(
+    ("model_input", "error_type", "field"),
+    [
+        ({"images": ["https://a.test"] * 5000 + ["b.png"]}, "format", "input.images.5000"),
+        ({"prompt": "x" * 25_000}, "string_lte", "input.prompt"),
+        ({f"field {number}": 0 for number in range(3000)}, "additional_property_not_allowed", "input"),
+    ],
+)
+def test_error_far_into_an_input_is_found(model_input: dict[str, Any], error_type: str, field: str) -> None:
+    properties = {
+        "images": {"type": "array", "items": {"type": "string", "format": "uri"}},
+        "prompt": {"type": "string", "maxLength": 24_000},
+    }
+    schema = make_schema(properties, additionalProperties=False)
+
+    errors = schema.find_errors(model_input)
+
+    assert (error_type, field) in {(error.type, error.field) for error in errors}
 
 
 def test_long_list_of_choices_is_cut() -> None:

@@ -16,7 +16,7 @@ from replicate_proxy.input_schemas.coercion import coerce_input
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     import jsonschema_rs
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 _MAX_LISTED_VALUES = 30
 _MAX_NAME_CHARACTERS = 100
+# Of the part of an invalid input in which all errors are looked for
+_MAX_VALUES = 1000
+_MAX_CHARACTERS = 20_000
 # Replicate takes http(s) and data URLs; what has any scheme passes.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 # gojsonschema's type and text by keyword (its locales.go).
@@ -62,10 +65,11 @@ class InputSchema:
         """Return at most one error of each field. Descriptions hold no values of the input.
 
         With `is_complete` False, fields may be missing. An input that the library cannot read has no errors.
+        Of a large input not all errors are returned, but at least one.
         """
         errors: dict[tuple[str, str], InvalidField] = {}
         try:
-            for error in self._validator.iter_errors(coerce_input(model_input, self.rules)):
+            for error in self._list_errors(coerce_input(model_input, self.rules)):
                 if is_complete or error.kind.name != "required" or error.instance_path:
                     for name, field in _describe(error, path):
                         errors.setdefault((field.field, name), field)
@@ -74,6 +78,25 @@ class InputSchema:
             return []
         return list(errors.values())
 
+    def _list_errors(self, coerced: Mapping[str, Any]) -> Iterator[jsonschema_rs.ValidationError]:
+        """Yield all errors of a part of the input, and the first one of the whole.
+
+        The library builds all errors at once, each with a copy of the value that it is about: those of an
+        input of 1 MB can take 600 MB.
+        """
+        if self._validator.is_valid(coerced):
+            return
+        yield from self._validator.iter_errors(_Shortener().shorten_input(coerced, self.rules["properties"]))
+        yield from self._find_first(coerced)
+
+    def _find_first(self, coerced: Mapping[str, Any]) -> Iterator[jsonschema_rs.ValidationError]:
+        import jsonschema_rs  # noqa: PLC0415 - see `_validator`
+
+        try:
+            self._validator.validate(coerced)
+        except jsonschema_rs.ValidationError as error:
+            yield error
+
     @cached_property
     def _validator(self) -> jsonschema_rs.Draft7Validator:
         # Takes time to load, and most execution environments have seen no schema when they start.
@@ -81,6 +104,42 @@ class InputSchema:
 
         formats: dict[str, Callable[[str], bool]] = {"uri": _is_uri}
         return jsonschema_rs.Draft7Validator(self.rules, validate_formats=True, formats=formats)
+
+
+class _Shortener:
+    """Cuts long texts, arrays and objects."""
+
+    def __init__(self) -> None:
+        self._values = _MAX_VALUES
+        self._characters = _MAX_CHARACTERS
+
+    def shorten_input(self, model_input: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+        """Return the input with all fields that the model knows. What is long is cut first."""
+        shortened = {}
+        for name, value in sorted(model_input.items(), key=lambda member: _measure(member[1])):
+            if name in names or self._has_room(len(name)):
+                shortened[name] = self._shorten(value)
+        return shortened
+
+    def _shorten(self, value: Any) -> Any:
+        self._values -= 1
+        if isinstance(value, str):
+            text = value[: max(self._characters, 0)]
+            self._characters -= len(text)
+            return text
+        if isinstance(value, list):
+            return [self._shorten(item) for item in value if self._has_room()]
+        if isinstance(value, dict):
+            return {name: self._shorten(item) for name, item in value.items() if self._has_room(len(name))}
+        return value
+
+    def _has_room(self, characters: int = 0) -> bool:
+        self._characters -= characters
+        return self._values > 0 and self._characters > 0
+
+
+def _measure(value: Any) -> int:
+    return len(value) if isinstance(value, str | list | dict) else 0
 
 
 def _is_uri(text: str) -> bool:
