@@ -47,6 +47,7 @@ def test_no_job_is_lost_unfinished_paid_twice_or_of_wrong_cost(report: Report, r
     assert report.accepted == JOB_COUNT
     assert (report.lost, report.paid_twice, report.not_terminal) == (0, 0, 0)
     assert (report.conflicting_final_states, report.dead_letters_after_redrive) == (0, 0)
+    assert report.webhooks_not_delivered == 0
     assert (report.wrong_costs, report.cost_micro_usd) == (0, report.billed_micro_usd)
     assert report.cost_micro_usd > 0
     assert json.loads(report_file.read_text("utf-8"))["accepted"] == JOB_COUNT

@@ -6,7 +6,8 @@ from replicate_proxy.settings import RESUBMIT_AFTER_SECONDS
 from tests.template.rules.api import get_definition
 from tests.template.rules.permissions import iterate_allow_statements
 from tests.template.variants import load_variant
-from tools.template.stack import load_stack
+from tools.local.faults import AWS_EXEMPT_FUNCTIONS
+from tools.template.stack import STACK_NAME, load_stack, referenced_id
 
 
 def test_local_stack_has_no_nested_stacks() -> None:
@@ -24,6 +25,17 @@ def test_every_function_receives_the_local_settings() -> None:
     settings = {function.properties["Environment"]["Variables"]["LOCAL_SETTINGS"] for function in functions}
 
     assert settings == {'{"allow_loopback":true}'}
+
+
+def test_functions_that_read_the_stream_have_no_aws_faults() -> None:
+    stack = load_stack()
+    readers = {
+        stack.resources[referenced_id(mapping.properties["FunctionName"])].properties["FunctionName"]
+        for mapping in stack.of_type("Lambda::EventSourceMapping")
+        if "StartingPosition" in mapping.properties
+    }
+
+    assert {f"{STACK_NAME}{end}" for end in AWS_EXEMPT_FUNCTIONS} == readers
 
 
 def test_gateway_responses_are_resources_with_the_same_content() -> None:

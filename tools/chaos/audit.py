@@ -67,7 +67,6 @@ class AuditResult:
     paid_twice: Sequence[str]
     not_terminal: Sequence[str]
     conflicting: Sequence[str]
-    not_notified: Sequence[str]
     retries: int
     outputs_not_stored: int
     money: MoneyAudit
@@ -80,21 +79,15 @@ def audit_jobs(
     stored_jobs: Mapping[str, Job],
     observed: ObservedStatuses,
     simulator: SimulatorClient,
-    receiver: UnreliableReceiver,
 ) -> AuditResult:
     """Compare what the application was promised with the stored jobs and with Replicate's predictions."""
     predictions_by_job: Mapping[str, int] = simulator.get_stats()["predictions_by_job"]
     listed = simulator.call_control_api("GET", "predictions")["results"]
     predictions = {prediction["id"]: prediction for prediction in listed}
     accepted_ids = application.accepted
-    pairs = [
-        (planned, stored_jobs[accepted_ids[planned.number]])
-        for planned in planned_jobs
-        if accepted_ids.get(planned.number) in stored_jobs
-    ]
+    pairs = _find_pairs(application, planned_jobs, stored_jobs)
     missing = [job_id for job_id in accepted_ids.values() if job_id not in stored_jobs]
     unexpected = [job.id for planned, job in pairs if job.is_terminal and not _is_expected(planned, job)]
-    notified = receiver.collect_statuses()
     return AuditResult(
         accepted=len(accepted_ids),
         lost=[*missing, *unexpected, *application.duplicate_ids],
@@ -103,12 +96,35 @@ def audit_jobs(
         ],
         not_terminal=[job.id for _, job in pairs if not job.is_terminal],
         conflicting=[job.id for _, job in pairs if _has_conflict(job, observed, predictions)],
-        not_notified=[job.id for planned, job in pairs if planned.wants_webhook and not notified.get(job.id)],
         retries=sum(_count_retries(job) for _, job in pairs),
         outputs_not_stored=sum(_has_source_url(job) for _, job in pairs),
         money=audit_money([job for _, job in pairs], simulator.call_control_api("GET", "invoice")["lines"]),
         final_statuses=Counter(f"{planned.kind} {job.status.value}" for planned, job in pairs),
     )
+
+
+def list_not_notified(
+    application: Application,
+    planned_jobs: Sequence[PlannedJob],
+    stored_jobs: Mapping[str, Job],
+    receiver: UnreliableReceiver,
+) -> list[Job]:
+    """Return the jobs that asked for a webhook, and for which none has come."""
+    notified = receiver.collect_statuses()
+    pairs = _find_pairs(application, planned_jobs, stored_jobs)
+    return [job for planned, job in pairs if planned.wants_webhook and not notified.get(job.id)]
+
+
+def _find_pairs(
+    application: Application, planned_jobs: Sequence[PlannedJob], stored_jobs: Mapping[str, Job]
+) -> list[tuple[PlannedJob, Job]]:
+    """Return each accepted job as it was planned and as it is stored."""
+    ids = application.accepted
+    return [
+        (planned, stored_jobs[ids[planned.number]])
+        for planned in planned_jobs
+        if ids.get(planned.number) in stored_jobs
+    ]
 
 
 def _is_expected(planned: PlannedJob, job: Job) -> bool:

@@ -34,6 +34,7 @@ class Report:
     final_statuses: Mapping[str, int]
     outputs_not_stored: int
     webhooks_not_delivered: int
+    webhooks_lost_in_restart: int
     wrong_costs: int
     billed_micro_usd: int
     cost_micro_usd: int
@@ -52,6 +53,7 @@ class Report:
             f"not terminal {self.not_terminal}": self.not_terminal == 0,
             f"conflicting final states {self.conflicting_final_states}": self.conflicting_final_states == 0,
             f"wrong costs {self.wrong_costs}": self.wrong_costs == 0,
+            f"webhooks not delivered {self.webhooks_not_delivered}": self.webhooks_not_delivered == 0,
             f"dead letters after redrive {self.dead_letters_after_redrive}": (
                 self.dead_letters_after_redrive == 0
             ),
@@ -83,7 +85,7 @@ class Report:
             f"retries after transient failures {self.retries}, "
             f"messages redriven {self.redriven_messages}, "
             f"outputs not stored {self.outputs_not_stored}, "
-            f"webhooks not delivered {self.webhooks_not_delivered}"
+            f"webhooks lost in the restart {self.webhooks_lost_in_restart}"
         )
         screen.print(
             f"billed ${format_usd(self.billed_micro_usd)}, costs ${format_usd(self.cost_micro_usd)}; "

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import requests
@@ -15,9 +16,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from proxyctl.client import AdminClient
 from proxyctl.redrive import Redriver
-from replicate_proxy.jobs.model import Job
+from replicate_proxy.jobs.model import Job, TimelineStep
 from tools.chaos.application import Application, UnreliableReceiver, open_unreliable_receiver
-from tools.chaos.audit import ObservedStatuses, audit_jobs, read_jobs
+from tools.chaos.audit import ObservedStatuses, audit_jobs, list_not_notified, read_jobs
 from tools.chaos.background import MessageDuplicator, invoke_sweep, run_repeatedly
 from tools.chaos.crashes import CrashInjector, count_required_crashes, count_wanted_crashes
 from tools.chaos.faults import DUPLICATED_MESSAGES_SHARE, build_upstream_faults
@@ -42,6 +43,9 @@ _STALL_TIMEOUT_SECONDS = 240.0
 _MAX_REDRIVE_ROUNDS = 8
 _REDRIVE_MESSAGES_PER_SECOND = 50.0
 _EMPTY_QUEUES_TIMEOUT_SECONDS = 90.0
+_WEBHOOKS_TIMEOUT_SECONDS = 90.0
+# When the local AWS stops, it loses what notify has not read of the stream: up to that much.
+_MAX_STREAM_LAG = timedelta(seconds=60)
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class _ChaosRun:
         )
         self._upstream_faults = build_upstream_faults(options.job_count)
         self._upstream_fault_counts: Counter[str] = Counter()
-        self._emulator_restarts = 0
+        self._restarts: list[tuple[datetime, datetime]] = []
 
     def run(self) -> Report:
         started_at = time.monotonic()
@@ -144,6 +148,7 @@ class _ChaosRun:
         self._stop_faults()
         redriven, left = self._redrive_dead_letters()
         self._monitor.refresh()
+        self._wait_for_webhooks()
         self._monitor.observed.add_statuses(self._receiver.collect_statuses())
         return self._build_report(time.monotonic() - started_at, redriven, left)
 
@@ -213,9 +218,10 @@ class _ChaosRun:
             progress.update(accepted_bar, completed=accepted)
             progress.update(finished_bar, completed=finished)
             self._crashes.adjust_rates(accepted_share=accepted / total, finished_share=finished / total)
-            if not self._emulator_restarts and finished >= total // 2:
+            if not self._restarts and finished >= total // 2:
+                stopped_at = datetime.now(UTC)
                 restart_emulator(self._folder)
-                self._emulator_restarts += 1
+                self._restarts.append((stopped_at, datetime.now(UTC)))
             if time.monotonic() - last_change_at > _STALL_TIMEOUT_SECONDS:
                 break
         self._free_slots.release(total)
@@ -245,6 +251,20 @@ class _ChaosRun:
         while time.monotonic() < deadline and any(sum(count_messages(sqs, url)) for url in urls):
             time.sleep(1)
 
+    def _wait_for_webhooks(self) -> None:
+        deadline = time.monotonic() + _WEBHOOKS_TIMEOUT_SECONDS
+        while self._find_not_notified()[0] and time.monotonic() < deadline:
+            time.sleep(1)
+
+    def _find_not_notified(self) -> tuple[list[str], list[str]]:
+        """Return the IDs of jobs without a webhook, and those whose change a restart may have lost."""
+        jobs = list_not_notified(self._application, self._planned_jobs, self._monitor.jobs, self._receiver)
+        lost = {job.id for job in jobs if self._is_near_restart(job.timeline.get(TimelineStep.FINISHED))}
+        return [job.id for job in jobs if job.id not in lost], sorted(lost)
+
+    def _is_near_restart(self, at: datetime | None) -> bool:
+        return at is not None and any(start - _MAX_STREAM_LAG <= at <= end for start, end in self._restarts)
+
     def _build_report(self, seconds: float, redriven: int, left: int) -> Report:
         result = audit_jobs(
             self._application,
@@ -252,8 +272,8 @@ class _ChaosRun:
             self._monitor.jobs,
             self._monitor.observed,
             self._simulator,
-            self._receiver,
         )
+        not_notified, lost_in_restart = self._find_not_notified()
         print_violations(
             self._screen,
             {
@@ -262,7 +282,7 @@ class _ChaosRun:
                 "not terminal": result.not_terminal,
                 "conflicting final states": result.conflicting,
                 "wrong costs": result.money.wrong,
-                "application not notified": result.not_notified,
+                "application not notified": not_notified,
             },
         )
         crashes = self._crashes.count_crashes()
@@ -283,7 +303,8 @@ class _ChaosRun:
             required_crashes_per_checkpoint=count_required_crashes(self._options.job_count),
             final_statuses=dict(result.final_statuses),
             outputs_not_stored=result.outputs_not_stored,
-            webhooks_not_delivered=len(result.not_notified),
+            webhooks_not_delivered=len(not_notified),
+            webhooks_lost_in_restart=len(lost_in_restart),
             wrong_costs=len(result.money.wrong),
             billed_micro_usd=result.money.billed,
             cost_micro_usd=result.money.costs,
@@ -296,7 +317,7 @@ class _ChaosRun:
         counts.update(self._crashes.count_aws_faults())
         counts.update(self._duplicator.sent)
         counts["application responded 503"] = self._receiver.rejected_count
-        counts["emulator restarted"] = self._emulator_restarts
+        counts["emulator restarted"] = len(self._restarts)
         counts["crash"] = sum(self._crashes.count_crashes().values())
         return dict(counts)
 

@@ -21,8 +21,8 @@ PARAMETERS: Mapping[str, str] = {
 VARIABLES: Mapping[str, str] = {
     "REPLICATE_READ_TIMEOUT_SECONDS": "4",
     # Low enough that some creates have to wait.
-    "CREATES_PER_MINUTE": "150",
-    "CREATES_BURST": "8",
+    "CREATES_PER_MINUTE": "90",
+    "CREATES_BURST": "5",
     "BREAKER_OPEN_SECONDS": "6",
     "BREAKER_PROBE_LEASE_SECONDS": "20",
     "DISPATCH_LEASE_SECONDS": "34",

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from tools.local.paths import StackFolder
 
 
-AWS_EXEMPT_FUNCTIONS = ("NotifyFunction", "UsageFunction")
-"""Functions without AWS faults: the emulator ignores the failures that they report for a stream batch."""
+AWS_EXEMPT_FUNCTIONS = ("-notify", "-usage")
+"""Ends of the names of functions without AWS faults.
+
+The emulator ignores the failures that they report for a batch of the stream, and the batch would be lost.
+"""
 
 
 @contextmanager

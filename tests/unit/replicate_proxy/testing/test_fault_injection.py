@@ -25,7 +25,7 @@ from replicate_proxy.testing.fault_injection import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from types_boto3_sqs import SQSClient
 
@@ -43,7 +43,7 @@ def sqs() -> Iterator[SQSClient]:
         yield boto3.client("sqs")
 
 
-def write_faults(plan: FaultPlan, **faults: Mapping[str, float]) -> Path:
+def write_faults(plan: FaultPlan, **faults: Mapping[str, float] | Sequence[str]) -> Path:
     """Write the faults file and return the path of its log."""
     log = plan.path.with_name("log.jsonl")
     plan.path.write_text(json.dumps({**faults, "log": str(log)}), encoding="utf-8")
@@ -118,6 +118,19 @@ class TestFaultsFile:
         write_faults(plan, crash={"*": 1})
 
         assert not plan.should_fail("aws_rejected", "sqs")
+
+    @pytest.mark.parametrize(
+        ("function", "is_exempt"),
+        [("replicate-proxy-notify", True), ("my-notify-ingest", False), ("", False)],
+    )
+    def test_exempt_function_has_crashes_only(
+        self, plan: FaultPlan, monkeypatch: pytest.MonkeyPatch, *, function: str, is_exempt: bool
+    ) -> None:
+        write_faults(plan, crash={"*": 1}, aws_rejected={"*": 1}, aws_exempt_functions=["-notify", "-usage"])
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", function)
+
+        assert plan.should_fail("aws_rejected", "dynamodb") is not is_exempt
+        assert plan.should_fail("crash", "notify.deliveries_stored")
 
     def test_injected_fault_is_logged(self, plan: FaultPlan) -> None:
         log = write_faults(plan, crash={"*": 1})

@@ -9,7 +9,14 @@ import pytest
 from replicate_proxy.jobs.model import AttemptOutcome, Cost, Document, Job, JobStatus, PastAttempt
 from tests.support.builders import make_job
 from tools.chaos.application import Application, UnreliableReceiver
-from tools.chaos.audit import AuditResult, MoneyAudit, ObservedStatuses, audit_jobs, audit_money
+from tools.chaos.audit import (
+    AuditResult,
+    MoneyAudit,
+    ObservedStatuses,
+    audit_jobs,
+    audit_money,
+    list_not_notified,
+)
 from tools.chaos.workload import TRANSIENT_ERROR, JobKind, PlannedJob
 from tools.local.stack import Stack
 from tools.simulator.client import SimulatorClient
@@ -57,7 +64,6 @@ def audit(
     prediction_status: str = "succeeded",
     observed_statuses: frozenset[str] = frozenset(),
     duplicate_ids: tuple[str, ...] = (),
-    wants_webhook: bool = False,
 ) -> AuditResult:
     """Audit one planned job, accepted as j1."""
     application = Application(UNUSED_STACK, "", 0, accepted={0: "j1"}, duplicate_ids=list(duplicate_ids))
@@ -65,11 +71,10 @@ def audit(
     observed.by_job["j1"] |= observed_statuses
     return audit_jobs(
         application,
-        [PlannedJob(0, "key", kind, 0.1, wants_webhook)],
+        [PlannedJob(0, "key", kind, 0.1, wants_webhook=False)],
         {stored_job.id: stored_job} if stored_job else {},
         observed,
         FakeSimulatorClient(predictions_by_job={"j1": prediction_count}, statuses={"r1": prediction_status}),
-        UnreliableReceiver("whsec_AAAA", 0),
     )
 
 
@@ -141,9 +146,15 @@ def test_final_status_that_differs_from_prediction_is_a_conflict() -> None:
     assert count_violations(audit(make_succeeded_job(), prediction_status="canceled")) == (0, 0, 0, 1)
 
 
-def test_job_without_requested_webhook_is_reported() -> None:
-    assert audit(make_succeeded_job(), wants_webhook=True).not_notified == ["j1"]
-    assert audit(make_succeeded_job(), wants_webhook=False).not_notified == []
+@pytest.mark.parametrize("wants_webhook", [True, False])
+def test_job_without_requested_webhook_is_reported(*, wants_webhook: bool) -> None:
+    application = Application(UNUSED_STACK, "", 0, accepted={0: "j1"})
+    planned = PlannedJob(0, "key", JobKind.TEXT, 0.1, wants_webhook)
+    job = make_succeeded_job()
+
+    missed = list_not_notified(application, [planned], {"j1": job}, UnreliableReceiver("whsec_AAAA", 0))
+
+    assert missed == ([job] if wants_webhook else [])
 
 
 def test_output_with_source_url_is_counted() -> None:

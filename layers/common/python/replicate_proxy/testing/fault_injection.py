@@ -6,13 +6,13 @@ settings and therefore no faults. The file is read again whenever it changes:
     {"crash": {"dispatch.job_claimed": 0.05, "*": 0.01},
      "aws_rejected": {"dynamodb": 0.01, "s3": 0.01, "sqs": 0.01, "events": 0.01},
      "aws_response_lost": {"dynamodb": 0.005},
-     "aws_exempt_functions": ["NotifyFunction"],
+     "aws_exempt_functions": ["-notify"],
      "log": "/path/faults.jsonl"}
 
 crash: the process ends at a checkpoint.
 aws_rejected: an AWS call fails before it has an effect.
 aws_response_lost: an AWS call has its effect, but its response does not arrive.
-aws_exempt_functions: functions whose name contains one of these words have no failing AWS calls.
+aws_exempt_functions: functions whose name ends with one of these have no failing AWS calls.
 log: file to which each injected fault appends a line.
 """
 
@@ -67,7 +67,7 @@ class FaultPlan:
 
     def _is_exempt_function(self) -> bool:
         function_name = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "")
-        return any(word in function_name for word in self._load().get("aws_exempt_functions", ()))
+        return function_name.endswith(tuple(self._load().get("aws_exempt_functions", ())))
 
     def _load(self) -> Mapping[str, Any]:
         """Return the content, empty if the file does not exist or is being written."""
