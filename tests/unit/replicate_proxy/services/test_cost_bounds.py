@@ -53,6 +53,18 @@ def test_what_has_no_bound_costs_the_ceiling(submission: Submission) -> None:
     assert estimate(submission) == CEILING
 
 
+def test_known_model_of_a_version_counts_more_than_the_claimed_name() -> None:
+    request = JobRequest(
+        submission=Submission(kind=SubmissionKind.VERSION, version=f"acme/a:{'0' * 64}"),
+        model="acme/b",
+        input={},
+        public_base_url="",
+        correlation_id="",
+    )
+
+    assert CostBounds(PRICES, CEILING).estimate(request) == 20_000
+
+
 def test_entry_decides_about_target_input_and_price() -> None:
     assert estimate(entry=ModelEntry(name="acme/a", target="acme/b")) == 20_000
     assert estimate(entry=ModelEntry(name="acme/a", forced={"num_outputs": 2}), num_outputs=1) == 20_000

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.prices import BillingUnit
+from replicate_proxy.input_schemas.coercion import parse_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,6 +48,8 @@ def _find_bound(unit: BillingUnit, model_input: Mapping[str, Any]) -> Decimal | 
 
 
 def _read_numbers(model_input: Mapping[str, Any], names: tuple[str, ...]) -> list[Decimal]:
+    """Return the numbers from 1 on, also those that are sent as text, which models take as well."""
     values = [model_input.get(name) for name in names]
+    values = [parse_number(value) if isinstance(value, str) else value for value in values]
     numbers = [Decimal(str(value)) for value in values if type(value) in {int, float}]
     return [number for number in numbers if number.is_finite() and number >= 1]

@@ -49,7 +49,7 @@ def coerce(value: Any, rules: Rules) -> Any:
 def _convert(value: str | float | bool, expected: str | None) -> Any:
     if expected in ("integer", "number"):
         if isinstance(value, str):
-            return _parse_number(value)
+            return parse_number(value)
         return int(value) if isinstance(value, bool) else value
     if expected == "boolean" and not isinstance(value, bool):
         return _BOOLEANS.get(str(value).strip().lower(), value)
@@ -62,7 +62,7 @@ def _is_alike(member: Any, value: Any) -> bool:
     return bool(member == value) or str(member) == str(value)
 
 
-def _parse_number(text: str) -> str | float:
+def parse_number(text: str) -> str | float:
     """Return the number, or the text if it is none."""
     if len(text) > _MAX_NUMBER_CHARACTERS:
         return text

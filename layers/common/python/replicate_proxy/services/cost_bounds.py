@@ -37,8 +37,8 @@ class CostBounds:
         )
         model_input = entry.build_input(request.input)
         submission = entry.build_submission(request.submission)
-        name = submission.model_name or request.model or ""
-        bounds = [self._estimate(submission, name, entry.price, model_input)]
+        name = request.model if submission == request.submission else submission.model_name
+        bounds = [self._estimate(submission, name or "", entry.price, model_input)]
         for fallback in (target.to_fallback() for target in entry.fallbacks):
             renamed = {fallback.fields.get(field) or field: value for field, value in model_input.items()}
             name = fallback.submission.model_name

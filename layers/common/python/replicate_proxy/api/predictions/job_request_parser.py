@@ -240,7 +240,9 @@ class JobRequestParser:
         account = self._find_account(principal.tenant)
         find_model = partial(self._models.find_model, account=account)
         check_allowed_models(submission, principal.models, find_model)
-        model = submission.model_name or find_model(submission.version_id)
+        # What is known of a version counts more than the name that the caller puts before its ID.
+        known_model = find_model(submission.version_id) if submission.version else None
+        model = known_model or submission.model_name or None
         entry = None if submission.kind is SubmissionKind.DEPLOYMENT else self._entries.find(model)
         if entry is not None:
             entry.check_tenant(principal.tenant)
