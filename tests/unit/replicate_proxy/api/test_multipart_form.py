@@ -112,7 +112,14 @@ def test_too_many_parts_are_rejected() -> None:
 
 
 @pytest.mark.parametrize(
-    "content_type", ["", "application/json", "multipart/form-data", "multipart/mixed; boundary=x"]
+    "content_type",
+    [
+        "",
+        "application/json",
+        "multipart/form-data",
+        "multipart/form-data; boundary=日本",
+        "multipart/mixed; boundary=x",
+    ],
 )
 def test_body_that_is_not_a_form_with_boundary_is_a_415(content_type: str) -> None:
     assert reject(content_type, b"{}").status == 415
@@ -203,6 +210,13 @@ def test_transfer_encoding_is_decoded(encoding: str, content: bytes) -> None:
         parse_file_form("multipart/form-data; boundary=b", build_form(disposition, content=content)).content
         == b"xyz"
     )
+
+
+@pytest.mark.parametrize("charset", ["idna", "undefined", "utf\x008"])
+def test_name_that_is_not_in_its_charset_is_a_400(charset: str) -> None:
+    body = build_form(f"name=content; filename*={charset}''x.png")
+
+    assert reject("multipart/form-data; boundary=b", body).status == 400
 
 
 @pytest.mark.parametrize("disposition", ["", "filename=x"])

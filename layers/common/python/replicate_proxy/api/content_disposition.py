@@ -20,7 +20,7 @@ def parse_names(header: bytes) -> tuple[str | None, str | None]:
 
     Browsers send UTF-8, Python's requests and .NET send `filename*=utf-8''…` (RFC 5987), with or without a
     plain `filename` for older servers, which .NET writes as encoded words (RFC 2047). `filename*` is the name
-    that is meant. Raises UnicodeDecodeError if a plain name is not UTF-8.
+    that is meant. Raises ValueError if a plain name is not UTF-8, or if the charset of a name is none.
     """
     message = Message()
     message["Content-Disposition"] = header.decode("latin-1")

@@ -67,7 +67,10 @@ def parse_file_form(content_type: str, body: bytes) -> FileForm:
 
 
 def _parse_boundary(content_type: str) -> bytes:
-    media, options = parse_options_header(content_type)
+    try:
+        media, options = parse_options_header(content_type)
+    except ValueError:  # as with characters that a header cannot have
+        media, options = b"", {}
     boundary = options.get(b"boundary")
     if media != b"multipart/form-data" or not boundary:
         raise ApiError(415, "Unsupported media type", "The body must be multipart/form-data with a boundary")
@@ -146,8 +149,10 @@ class _PartReader:
     def _finish_part(self) -> None:
         try:
             name, file_name = parse_names(self._headers.get(b"content-disposition", b""))
-        except UnicodeDecodeError as error:
-            raise ApiError(400, "Invalid form", "A name in the form is not UTF-8") from error
+        except ValueError as error:
+            raise ApiError(
+                400, "Invalid form", "A name in the form is not in UTF-8 or its charset"
+            ) from error
         if name is None:
             raise ApiError(400, "Invalid form", "A part of the form has no name")
         if name in self.parts:
