@@ -21,14 +21,13 @@ from replicate_proxy.batches.results import ResultReader
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account, Submission
 from replicate_proxy.replicate_api.known_models import KnownModels, name_target
-from replicate_proxy.response_size import MAX_RESPONSE_BYTES
 from replicate_proxy.services.batch_list import BatchList
 from replicate_proxy.services.batch_reader import BatchReader
 from replicate_proxy.services.batch_results import BatchResults
 from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import ProgressRequester
 from replicate_proxy.services.query import PredictionReader
-from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.rendering import MAX_PAGE_BYTES, PredictionRenderer
 from replicate_proxy.services.stream_replay import StreamReplay
 from replicate_proxy.services.stream_urls import StreamUrlWaiter
 from replicate_proxy.services.wait import JobWaiter
@@ -84,11 +83,11 @@ class PredictionApi:
     passed, Replicate finishes prediction `p1`.
     """
 
-    def __init__(self, *, max_response_bytes: int = MAX_RESPONSE_BYTES) -> None:
+    def __init__(self, *, max_page_bytes: int = MAX_PAGE_BYTES) -> None:
         self.pipeline = Pipeline()
         self.pipeline.known_models.stream = NO_STREAM
         self.finishes_after = 1e9
-        renderer = PredictionRenderer(self.pipeline.documents, max_response_bytes=max_response_bytes)
+        renderer = PredictionRenderer(self.pipeline.documents, max_page_bytes=max_page_bytes)
         self.wait_limiter = FakeWaitLimiter()
         waiter = JobWaiter(
             self.pipeline.store, self.pipeline.clock, self._sleep, 25, limiter=self.wait_limiter

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 BASE_URL = "https://api.proxy.test/prod"
 # A page of the search ends by the number of its predictions, or by its size.
-_MAX_RESPONSE_BYTES = 4000
+_MAX_PAGE_BYTES = 4000
 _TIMEOUT_SECONDS = 29.0
 _SERVER_ERROR = 500
 _ROUTES = {
@@ -109,7 +109,7 @@ class QueryApi:
 def build_query_router(composition: Composition, aws: InMemoryAws) -> Router:
     """Return the routes of predictions and batches, as `bootstrap.query` registers them."""
     router = Router(public_base_url=BASE_URL, cors=CorsPolicy())
-    renderer = PredictionRenderer(composition.documents, max_response_bytes=_MAX_RESPONSE_BYTES)
+    renderer = PredictionRenderer(composition.documents, max_page_bytes=_MAX_PAGE_BYTES)
     batches = DynamoBatchStore(aws.client("dynamodb"), Table.JOBS, composition.jobs)
     counts = DynamoBatchCounts(aws.client("dynamodb"), Table.USAGE)
     objects = S3BatchObjects(aws.client("s3"), BUCKET)

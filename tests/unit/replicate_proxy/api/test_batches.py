@@ -177,8 +177,18 @@ def test_batch_routes_require_the_scopes_of_predictions(api: PredictionApi) -> N
     assert get_batch(api, batch["id"], scopes="predictions:write")[0] == 403
 
 
+def test_created_batch_is_shown_although_an_input_cannot_be_read(api: PredictionApi) -> None:
+    """With an error its caller would create all of it again."""
+    api.pipeline.documents.faults.fail("read")
+    status, batch, _ = create(api, *[{"version": VERSION, "input": {"prompt": "x" * 5000}}] * 2)
+    assert status == 201
+    assert {prediction["id"] for prediction in batch["predictions"]} == {
+        job_id for _, job_id in api.pipeline.store.jobs
+    }
+
+
 def test_predictions_that_do_not_fit_into_the_response_are_shortened() -> None:
-    api = PredictionApi(max_response_bytes=3_000)
+    api = PredictionApi(max_page_bytes=3_000)
     _, batch, _ = create(api, *[{"version": VERSION, "input": {"prompt": "x" * 600}}] * 4)
     full = [prediction for prediction in batch["predictions"] if "input" in prediction]
     short = batch["predictions"][len(full) :]

@@ -71,6 +71,18 @@ def test_wait_ends_before_the_api_ends_the_request(
     assert waited == pytest.approx(waited_seconds)
 
 
+def test_wait_goes_on_after_a_read_that_fails(clock: FakeClock) -> None:
+    """The request has been accepted: an error would make its caller repeat it."""
+    store, queued = FakeJobStore(), make_job(JobStatus.QUEUED)
+    store.put(replace(queued, status=JobStatus.SUCCEEDED))
+    store.faults.fail("get")
+
+    waited = JobWaiter(store, clock, clock.sleep, 25).wait_until_final(queued, 5)
+
+    assert waited is not None
+    assert waited.status is JobStatus.SUCCEEDED
+
+
 def test_wait_can_be_longer_where_the_api_allows_it(clock: FakeClock) -> None:
     waiter = build_waiter(clock, max_wait_seconds=58, api_timeout_seconds=60)
     assert measure_wait(clock, waiter, 60, age_seconds=0.5) == pytest.approx(57.5)

@@ -10,7 +10,8 @@ from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, build_page_url, decode_cursor, decode_id_cursor
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.contracts.predictions import build_batch_view
-from replicate_proxy.errors import parameter_error
+from replicate_proxy.errors import RetryableError, parameter_error
+from replicate_proxy.observability import logger
 from replicate_proxy.services.batch_reader import BatchState
 from replicate_proxy.services.batch_views import summarize_batch
 from replicate_proxy.services.large_batches import LargeBatchRequest
@@ -71,7 +72,14 @@ def _build_created(state: BatchState, renderer: PredictionRenderer, clock: Clock
     headers = {"location": f"{state.batch.public_base_url}/v1/batches/{state.batch.id}"}
     if state.is_replay:
         headers["idempotent-replayed"] = "true"
-    return _build_response(201, state, renderer, clock, headers)
+    try:
+        return _build_response(201, state, renderer, clock, headers)
+    except RetryableError as error:
+        if state.is_replay:
+            raise
+        # An error would make the caller create all of them again.
+        logger.warning("batch not rendered, shown in short", batch_id=state.batch.id, reason=str(error))
+        return json_response(201, build_batch_view(state.batch, state.jobs, ()), headers)
 
 
 def add_batch_read_routes(

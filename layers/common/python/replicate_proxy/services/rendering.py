@@ -8,6 +8,7 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.predictions import build_prediction_view
+from replicate_proxy.errors import NotFoundError
 from replicate_proxy.outputs.private_urls import refuse_private
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _MAX_PARALLEL_READS = 8
+# A response has more than whole predictions: links, a budget, or the IDs and URLs of the rest of a batch.
+MAX_PAGE_BYTES = MAX_RESPONSE_BYTES - 100_000
 
 
 class PredictionRenderer:
@@ -35,11 +38,11 @@ class PredictionRenderer:
         documents: DocumentStore,
         *,
         sign_urls: SignUrls = refuse_private,
-        max_response_bytes: int = MAX_RESPONSE_BYTES,
+        max_page_bytes: int = MAX_PAGE_BYTES,
     ) -> None:
         self._documents = documents
         self._sign_urls = sign_urls
-        self._max_response_bytes = max_response_bytes
+        self._max_page_bytes = max_page_bytes
 
     def render(self, job: Job, *, wait_expired: bool = False) -> dict[str, Any]:
         """Return the prediction. `wait_expired`: a `Prefer: wait` ended before the job was final."""
@@ -54,6 +57,12 @@ class PredictionRenderer:
         )
         return self._omit_large_fields(view)
 
+    def render_without_documents(self, job: Job) -> dict[str, Any]:
+        """Return the prediction where its documents cannot be read; `proxy.omitted` lists what it has."""
+        view = build_prediction_view(job, input={})
+        omitted = [name for name in ("input", "output", "logs") if getattr(job, name) is not None]
+        return {**view, "proxy": {**view["proxy"], "omitted": omitted}}
+
     def load_files(self, job: Job) -> list[dict[str, Any]]:
         """Return the records of the job's files. Raises NotFoundError and RetryableError."""
         return self._sign_urls(self._documents.load(job.files), job.private_folder) or []
@@ -64,7 +73,7 @@ class PredictionRenderer:
         total_bytes = 0
         for view in self._iterate_views(jobs):
             total_bytes += _calculate_size_bytes(view)
-            if page and total_bytes > self._max_response_bytes:
+            if page and total_bytes > self._max_page_bytes:
                 break
             page.append(view)
         return page
@@ -72,16 +81,23 @@ class PredictionRenderer:
     def _iterate_views(self, jobs: Sequence[Job]) -> Iterator[dict[str, Any]]:
         """Render few jobs at a time: all of a page can have hundreds of megabytes of documents."""
         if not any(_has_offloaded_documents(job) for job in jobs):
-            yield from map(self.render, jobs)
+            yield from map(self._render_in_page, jobs)
             return
         with ThreadPoolExecutor(_MAX_PARALLEL_READS) as executor:
             for some_jobs in batched(jobs, _MAX_PARALLEL_READS, strict=False):
-                yield from executor.map(self.render, some_jobs)
+                yield from executor.map(self._render_in_page, some_jobs)
+
+    def _render_in_page(self, job: Job) -> dict[str, Any]:
+        """Render a job that may be deleted meanwhile: its documents are removed before its record."""
+        try:
+            return self.render(job)
+        except NotFoundError:
+            return self.render_without_documents(job)
 
     def _omit_large_fields(self, view: dict[str, Any]) -> dict[str, Any]:
         omitted: list[str] = []
         for name, empty in (("logs", ""), ("input", {}), ("output", None)):
-            if _calculate_size_bytes(view) <= self._max_response_bytes:
+            if _calculate_size_bytes(view) <= self._max_page_bytes:
                 break
             view = {**view, name: empty}
             omitted.append(name)

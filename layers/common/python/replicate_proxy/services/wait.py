@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol
 
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.observability import logger
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
@@ -90,8 +93,19 @@ class JobWaiter:
                 break
             self.sleep(min(interval_seconds, seconds_left))
             interval_seconds = min(interval_seconds * _INTERVAL_GROWTH, _MAX_INTERVAL_SECONDS)
-            job = self.store.get(job.tenant, job.id) or job
+            job = self._read(job)
         return job
+
+    def _read(self, job: Job) -> Job:
+        """Return the job as it is now, or as it was if it cannot be read.
+
+        The request that waits has been accepted: an error would make its caller repeat it.
+        """
+        try:
+            return self.store.get(job.tenant, job.id) or job
+        except RetryableError as error:
+            logger.warning("job not read while waiting", job_id=job.id, reason=str(error))
+            return job
 
 
 def _is_terminal(job: Job) -> bool:

@@ -11,8 +11,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import pytest
 
 from replicate_proxy.api.pagination import encode_cursor
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.model_entries.entry import ModelEntry
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES
+from replicate_proxy.services.rendering import PredictionRenderer
 from tests.support.builders import VERSION, make_event, make_job
 from tests.support.clock import NOW
 from tests.support.prediction_api import API_URL, CREATE_BODY, PredictionApi
@@ -62,6 +66,11 @@ class TestKnownModels:
         assert api.post()[1]["model"] == "acme/sdxl"
         batch = api.post("/v1/batches", {"predictions": [{"version": VERSION, "input": {}}]})[1]
         assert batch["predictions"][0]["model"] == "acme/sdxl"
+
+    def test_known_model_of_a_version_counts_more_than_the_claimed_name(self, api: PredictionApi) -> None:
+        api.entries.entries["acme/sdxl"] = ModelEntry(name="acme/sdxl", allowed_tenants=("globex",))
+        body = {"version": f"other/name:{VERSION}", "input": {}}
+        assert api.post(body=body)[0] == 403
 
     @pytest.mark.parametrize(
         ("resource", "missing", "status"),
@@ -224,7 +233,36 @@ def test_create_with_used_idempotency_key_is_replayed(api: PredictionApi) -> Non
     assert (status, problem["title"]) == (409, "Idempotency key in use")
 
 
+def test_created_prediction_is_shown_although_its_input_cannot_be_read(api: PredictionApi) -> None:
+    """With an error its caller would create another one."""
+    body = {**CREATE_BODY, "input": {"prompt": "x" * 5000}}
+    api.pipeline.documents.faults.fail("read")
+    status, prediction, _ = api.post(body=body)
+    assert (status, prediction["status"], prediction["input"]) == (201, "starting", {})
+    assert prediction["proxy"]["omitted"] == ["input"]
+    assert api.get("/v1/predictions/{id}", params={"id": prediction["id"]})[1]["input"] == body["input"]
+
+
+def test_replay_whose_input_cannot_be_read_is_a_503(api: PredictionApi) -> None:
+    body, key = {**CREATE_BODY, "input": {"prompt": "x" * 5000}}, {"Idempotency-Key": "order-1"}
+    api.post(body=body, headers=key)
+    api.pipeline.documents.faults.fail("read")
+    assert api.post(body=body, headers=key)[0] == 503
+
+
 class TestPreferWait:
+    def test_result_that_cannot_be_read_is_left_to_the_next_request(
+        self, api: PredictionApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*_: object, **_options: object) -> None:
+            raise RetryableError("the output cannot be read")
+
+        monkeypatch.setattr(PredictionRenderer, "render", fail)
+        api.finishes_after = 4
+        status, prediction, _ = api.post(headers={"Prefer": "wait=30"})
+        assert [job.status for job in api.pipeline.store.jobs.values()] == [JobStatus.SUCCEEDED]
+        assert (status, prediction["status"], "output" in prediction) == (202, "starting", False)
+
     def test_create_is_answered_at_once_while_too_many_wait(self, api: PredictionApi) -> None:
         api.wait_limiter.has_place = False
         status, prediction, headers = api.post(headers={"Prefer": "wait"})
@@ -289,7 +327,7 @@ class TestGet:
         assert (prediction["status"], prediction["proxy"]["status"]) == ("starting", "submit_unknown")
 
     def test_prediction_too_large_for_one_response_lists_omitted_fields(self) -> None:
-        api = PredictionApi(max_response_bytes=20_000)
+        api = PredictionApi(max_page_bytes=20_000)
         documents = api.pipeline.documents
         job = api.pipeline.store.put(
             make_job(
@@ -303,7 +341,7 @@ class TestGet:
         assert prediction["proxy"]["omitted"] == ["logs"]
 
     def test_output_too_large_for_any_response_is_omitted(self) -> None:
-        api = PredictionApi(max_response_bytes=20_000)
+        api = PredictionApi(max_page_bytes=20_000)
         output = api.pipeline.documents.save("acme", "x", "output", "o" * 30_000)
         job = api.pipeline.store.put(make_job(JobStatus.SUCCEEDED, output=output))
         status, prediction, _ = api.get_prediction(job.id)
@@ -414,7 +452,7 @@ class TestList:
         assert newest["previous"] is None
 
     def test_previous_page_that_does_not_fit_ends_above_the_cursor(self) -> None:
-        api = PredictionApi(max_response_bytes=5_000)
+        api = PredictionApi(max_page_bytes=5_000)
         created = [api.pipeline.accept_job().job.id for _ in range(9)]
         page = self.get_page(api, "?")
         while page["next"]:
@@ -435,7 +473,7 @@ class TestList:
         assert self.list_all_ids(api, **filters) == []
 
     def test_page_reads_few_documents_beyond_those_it_holds(self) -> None:
-        api = PredictionApi(max_response_bytes=20_000)
+        api = PredictionApi(max_page_bytes=20_000)
         documents = api.pipeline.documents
         for _ in range(60):
             job = api.pipeline.accept_job().job
@@ -458,8 +496,27 @@ class TestList:
         assert len(json.dumps(response, ensure_ascii=False).encode()) <= LAMBDA_LIMIT_BYTES
         assert len(self.list_all_ids(api)) == 5
 
+    @pytest.mark.parametrize("margin", [0, 500, 1000, 1500, 100_000, 101_500])
+    def test_full_page_leaves_room_for_its_links(self, api: PredictionApi, margin: int) -> None:
+        job = api.pipeline.accept_job().job
+        text = "l" * (MAX_RESPONSE_BYTES - margin)
+        logs = api.pipeline.documents.save(job.tenant, job.id, "logs", text)
+        api.pipeline.store.put(replace(job, logs=logs))
+        status, page, _ = api.get("/v1/predictions")
+        assert (status, [prediction["id"] for prediction in page["results"]]) == (200, [job.id])
+
+    def test_prediction_that_is_being_deleted_does_not_hide_the_others(self, api: PredictionApi) -> None:
+        body = {**CREATE_BODY, "input": {"prompt": "x" * 5000}}
+        ids = sorted(api.post(body=body)[1]["id"] for _ in range(3))
+        objects = api.pipeline.documents.objects
+        del objects[next(key for key in objects if ids[1] in key)]
+        page = api.get("/v1/predictions")[1]["results"]
+        assert [prediction["id"] for prediction in page] == ids[::-1]
+        assert page[1]["proxy"]["omitted"] == ["input"]
+        assert api.get("/v1/predictions/{id}", params={"id": ids[1]})[0] == 404
+
     def test_page_holds_what_fits_into_one_response(self, ids: list[str]) -> None:
-        api = PredictionApi(max_response_bytes=5_000)
+        api = PredictionApi(max_page_bytes=5_000)
         created = [api.pipeline.accept_job().job.id for _ in range(9)]
         page = api.get("/v1/predictions")[1]
         assert 1 <= len(page["results"]) < 9

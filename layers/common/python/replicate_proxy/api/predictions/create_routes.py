@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.http import json_response
@@ -10,13 +9,15 @@ from replicate_proxy.api.predictions.headers import parse_prefer_wait
 from replicate_proxy.api.predictions.job_request_parser import build_submission
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.budgets.gate import build_budget_view
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.jobs.model import SubmissionKind
+from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.predictions.job_request_parser import JobRequestParser
     from replicate_proxy.api.routing import Router
-    from replicate_proxy.jobs.model import Submission
+    from replicate_proxy.jobs.model import Job, Submission
     from replicate_proxy.services.ingest import CreateResult, JobCreator
     from replicate_proxy.services.rendering import PredictionRenderer
     from replicate_proxy.services.stream_urls import StreamUrlWaiter
@@ -39,9 +40,10 @@ def add_prediction_create_routes(
         return respond(request, creator.create(parser.parse(request, submission, principal), principal))
 
     def respond(request: Request, result: CreateResult) -> Response:
+        job = result.job
         if parse_prefer_wait(request.headers.get("prefer", "")) is None:
-            result = replace(result, job=stream_waiter.wait(result.job, received_at=request.received_at))
-        return _build_create_response(request, result, waiter, renderer)
+            job = stream_waiter.wait(job, received_at=request.received_at)
+        return _build_create_response(request, result, job, waiter, renderer)
 
     @router.post("/v1/predictions")
     def create_by_version(request: Request) -> Response:
@@ -62,14 +64,13 @@ def add_prediction_create_routes(
 
 
 def _build_create_response(
-    request: Request, result: CreateResult, waiter: JobWaiter, renderer: PredictionRenderer
+    request: Request, result: CreateResult, job: Job, waiter: JobWaiter, renderer: PredictionRenderer
 ) -> Response:
     """Return 201 with the prediction; with `Prefer: wait`, 202 if it is not final when the wait ends.
 
     Source: Replicate's OpenAPI document, POST /predictions. While too many requests wait, the preference is
     ignored, which RFC 7240 allows (section 2); `Preference-Applied` then is missing.
     """
-    job = result.job
     headers = {"location": f"{job.public_base_url}/v1/predictions/{job.id}"}
     if result.is_replay:
         headers["idempotent-replayed"] = "true"
@@ -77,12 +78,20 @@ def _build_create_response(
     waited_job = None
     if wait_seconds is not None:
         waited_job = waiter.wait_until_final(job, wait_seconds, received_at=request.received_at)
-    if waited_job is None:
-        return json_response(201, _add_budget(renderer.render(job), result), headers)
-    job = waited_job
-    headers["preference-applied"] = f"wait={wait_seconds}"
-    view = renderer.render(job, wait_expired=not job.is_terminal)
-    return json_response(201 if job.is_terminal else 202, _add_budget(view, result), headers)
+    if waited_job is not None:
+        job = waited_job
+        headers["preference-applied"] = f"wait={wait_seconds}"
+    has_waited_in_vain = waited_job is not None and not job.is_terminal
+    try:
+        view = renderer.render(job, wait_expired=has_waited_in_vain)
+    except RetryableError as error:
+        if result.is_replay:
+            raise
+        # An error would make the caller create another one.
+        logger.warning("prediction not rendered, shown as accepted", job_id=job.id, reason=str(error))
+        view = renderer.render_without_documents(result.job)
+        has_waited_in_vain = waited_job is not None
+    return json_response(202 if has_waited_in_vain else 201, _add_budget(view, result), headers)
 
 
 def _add_budget(view: dict[str, Any], result: CreateResult) -> dict[str, Any]:
