@@ -15,6 +15,7 @@ from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.budgets.model import BudgetLimits, BudgetOwner
 from replicate_proxy.errors import ApiError
+from replicate_proxy.ids import min_id_at
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.services.batches import BatchService
@@ -37,6 +38,7 @@ class Ingest:
 
     def __init__(self) -> None:
         client, clock = create_in_memory_aws().client("dynamodb"), FakeClock()
+        self.clock = clock
         DynamoBudgetStore(client, USAGE_TABLE).put_limits(TENANT, BudgetLimits(day_micro_usd=100))
         self.budgets = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
         gate = BudgetGate(
@@ -114,6 +116,21 @@ def test_refused_create_stores_and_queues_nothing(ingest: Ingest) -> None:
 
     assert refused.value.status == 402
     assert (ingest.stored_jobs, len(ingest.commands), ingest.committed) == (2, 2, 80)
+
+
+def test_refused_create_leaves_its_key_free(ingest: Ingest) -> None:
+    """The create that succeeds later has the ID of its own time, and holds the key for a whole day."""
+    for _ in range(2):
+        ingest.creator.create(build_request(), CALLER)
+    with pytest.raises(ApiError):
+        ingest.creator.create(build_request("three"), CALLER)
+    ingest.clock.advance(24 * 3600 - 60)
+
+    created = ingest.creator.create(build_request("three"), CALLER)
+    ingest.clock.advance(120)
+
+    assert created.job.id >= min_id_at(created.job.created_at)
+    assert ingest.creator.create(build_request("three"), CALLER).is_replay
 
 
 def test_batch_reserves_as_a_whole_or_not_at_all(ingest: Ingest) -> None:

@@ -22,7 +22,7 @@ _ALLOWED_REQUEST_HEADERS = (
     "authorization, cancel-after, content-type, idempotency-key, prefer, user-agent, x-correlation-id,"
     " x-image-format, x-image-quality, x-metadata, x-retention"
 )
-_EXPOSED_RESPONSE_HEADERS = "idempotent-replayed, location, preference-applied, retry-after"
+_EXPOSED_RESPONSE_HEADERS = "idempotent-replayed, link, location, preference-applied, retry-after"
 _PREFLIGHT_CACHE_SECONDS = 600
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
     from replicate_proxy.batches.ports import BatchCountReader
     from replicate_proxy.budgets.gate import BudgetGate
+    from replicate_proxy.budgets.model import Hold
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.ports import BatchStore, Clock, CommandQueue, IdempotencyStore
     from replicate_proxy.services.cancel import JobCanceler
@@ -87,7 +88,8 @@ class BatchService:
         """
         try:
             requests = check_batch(self._check_input, requests)
-        except ApiError:
+            hold = self._budgets.check(requests, principal) if self._budgets is not None else None
+        except (ApiError, RetryableError):
             existing = self._find_earlier(requests, principal.tenant, idempotency_key)
             if existing is None:
                 raise
@@ -105,12 +107,12 @@ class BatchService:
             existing = self._store.get(principal.tenant, batch_id)
             if existing is not None:
                 return self._replay(existing)
-        return self._create(requests, principal, batch_id, idempotency_key)
+        return self._create(requests, principal, batch_id, idempotency_key, hold)
 
     def _find_earlier(
         self, requests: Sequence[JobRequest], tenant: str, idempotency_key: str | None
     ) -> Batch | None:
-        """Return the batch that was accepted before a schema was known."""
+        """Return the batch that was accepted before a schema was known, or the budget used up."""
         fingerprint = _calculate_fingerprint(requests)
         batch_id = find_reserved_id(self._idempotency, tenant, idempotency_key, fingerprint, self._clock)
         return self._store.get(tenant, batch_id) if batch_id else None
@@ -138,8 +140,8 @@ class BatchService:
         principal: Principal,
         batch_id: str,
         idempotency_key: str | None,
+        hold: Hold | None,
     ) -> BatchState:
-        hold = self._budgets.check(requests, principal) if self._budgets is not None else None
         batch, jobs = self._build_batch(requests, principal, batch_id, idempotency_key)
         try:
             if self._budgets is None or hold is None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ConflictError, RetryableError
-from replicate_proxy.ids import generate_id, hash_idempotency_key
+from replicate_proxy.ids import generate_id, hash_idempotency_key, min_id_at
 from replicate_proxy.jobs.model import (
     SHARED_ACCOUNT,
     Account,
@@ -159,10 +159,13 @@ class JobCreator:
         not stored. A write that was not confirmed may take effect later; with a key, a repetition finds that
         job.
         """
+        started_at = self._clock.now()
         try:
             request = replace(request, warnings=self._check_input(request))
-        except ApiError:
-            # What was accepted before the schema was known is still found. A new key stays free.
+            hold = self._budgets.check([request], principal) if self._budgets is not None else None
+        except (ApiError, RetryableError):
+            # What was accepted before the schema was known or the budget used up is still found. A new key
+            # stays free.
             existing = self._find_earlier(request, principal)
             if existing is None:
                 raise
@@ -179,10 +182,14 @@ class JobCreator:
             existing = self._store.get(principal.tenant, job_id)
             if existing is not None:
                 return self._replay(existing)
-        return self._create(request, principal, job_id)
+            if job_id < min_id_at(started_at) and self._store.is_deleted(principal.tenant, job_id):
+                # Nothing of the request must be stored again.
+                raise prediction_deleted()
+        return self._create(request, principal, job_id, hold)
 
-    def _create(self, request: JobRequest, principal: Principal, job_id: str) -> CreateResult:
-        hold = self._budgets.check([request], principal) if self._budgets is not None else None
+    def _create(
+        self, request: JobRequest, principal: Principal, job_id: str, hold: Hold | None
+    ) -> CreateResult:
         job = self._factory.build_job(request, principal, job_id, self._clock.now())
         try:
             if self._budgets is None or hold is None:

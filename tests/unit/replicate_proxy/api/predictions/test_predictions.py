@@ -250,6 +250,18 @@ def test_replay_whose_input_cannot_be_read_is_a_503(api: PredictionApi) -> None:
     assert api.post(body=body, headers=key)[0] == 503
 
 
+def test_key_of_a_deleted_prediction_stores_nothing_again(api: PredictionApi) -> None:
+    body, key = {**CREATE_BODY, "input": {"prompt": "x" * 5000}}, {"Idempotency-Key": "order-1"}
+    params = {"id": api.post(body=body, headers=key)[1]["id"]}
+    api.post("/v1/predictions/{id}/cancel", None, params=params)
+    delete = make_event("DELETE", "/v1/predictions/{id}", params=params)
+    assert api.writes.handle(delete)["statusCode"] == 204
+    api.pipeline.documents.objects.clear()  # as the sweep does
+    api.pipeline.clock.advance(60)
+    assert api.post(body=body, headers=key)[0] == 410
+    assert api.pipeline.documents.objects == {}
+
+
 class TestPreferWait:
     def test_result_that_cannot_be_read_is_left_to_the_next_request(
         self, api: PredictionApi, monkeypatch: pytest.MonkeyPatch
