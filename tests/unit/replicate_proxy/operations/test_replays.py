@@ -86,8 +86,11 @@ def test_deployment_without_archive_says_so(
     assert "EnableEventArchive=true" in problem["detail"]
 
 
-def test_unknown_replay_is_not_found(admin_api: AdminApi) -> None:
-    assert admin_api.call("GET", "replays/unknown")[0] == 404
+@pytest.mark.parametrize("replay_id", ["0" * 26, "unknown", "x" * 65, "a~b"])
+def test_unknown_replay_is_not_found(admin_api: AdminApi, replay_id: str) -> None:
+    """EventBridge refuses names that it cannot have, which moto does not."""
+    assert admin_api.call("GET", f"replays/{replay_id}")[0] == 404
+    assert admin_api.call("POST", f"replays/{replay_id}/cancel", {})[0] == 404
 
 
 @pytest.fixture

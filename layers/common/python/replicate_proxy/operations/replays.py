@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import ApiError, ConflictError, PermanentError, field_error
-from replicate_proxy.ids import generate_id
+from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, PermanentError, field_error
+from replicate_proxy.ids import generate_id, is_id
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -118,11 +118,15 @@ class ReplayService:
         return sorted(self._require().list(), key=lambda replay: replay.id, reverse=True)
 
     def get(self, replay_id: str) -> Replay:
-        return self._require().get(NAME_PREFIX + replay_id)
+        """Return a replay. Raises NotFoundError."""
+        return self._require().get(_build_name(replay_id))
 
     def cancel(self, replay_id: str) -> Replay:
-        """Stop a replay; what it has delivered stays delivered. Raises a 409 ApiError if it has ended."""
-        replays, name = self._require(), NAME_PREFIX + replay_id
+        """Stop a replay; what it has delivered stays delivered.
+
+        Raises NotFoundError, and a 409 ApiError if it has ended.
+        """
+        replays, name = self._require(), _build_name(replay_id)
         before = replays.get(name)
         with self._audit.change(
             AuditAction.CANCEL_REPLAY, f"replays/{replay_id}", before=_describe_for_audit(before)
@@ -139,6 +143,12 @@ class ReplayService:
         if self._replays is None:
             raise ApiError(409, "Event archive is off", _ARCHIVE_OFF)
         return self._replays
+
+
+def _build_name(replay_id: str) -> str:
+    if not is_id(replay_id):
+        raise NotFoundError("no such replay")  # EventBridge refuses long names and most characters
+    return NAME_PREFIX + replay_id
 
 
 def _describe_for_audit(replay: Replay) -> Mapping[str, object]:
