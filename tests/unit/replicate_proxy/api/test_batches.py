@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from replicate_proxy.jobs.model import MAX_BATCH_JOBS
+from replicate_proxy.jobs.model import MAX_BATCH_JOBS, Job
 from tests.support.builders import TENANT, VERSION, make_event
 from tests.support.prediction_api import API_URL, PredictionApi
 
@@ -139,6 +139,26 @@ def test_idempotency_key_replays_the_whole_batch(api: PredictionApi) -> None:
     assert create(api, ENTRY, headers=headers)[0] == 409
     assert api.post(headers=headers)[0] == 409
     assert len(api.pipeline.store.jobs) == 2
+
+
+def test_cancel_goes_on_beside_a_prediction_that_is_deleted_meanwhile(
+    api: PredictionApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, batch, _ = create(api, ENTRY, ENTRY, ENTRY)
+    store, deleted_id = api.pipeline.store, batch["predictions"][1]["id"]
+    save = store.save
+
+    def save_and_delete(job: Job) -> Job:
+        store.jobs.pop((TENANT, deleted_id), None)
+        return save(job)
+
+    monkeypatch.setattr(store, "save", save_and_delete)
+
+    status, canceled, _ = api.post("/v1/batches/{id}/cancel", None, params={"id": batch["id"]})
+
+    assert (status, canceled["total"]) == (200, 3)
+    assert len(store.jobs) == 2
+    assert all(job.cancel_requested_at is not None for job in store.jobs.values())
 
 
 def test_cancel_cancels_predictions_that_are_not_final(api: PredictionApi) -> None:

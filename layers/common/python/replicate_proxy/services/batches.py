@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import ApiError, ConflictError, RetryableError
+from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, RetryableError
 from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
@@ -131,7 +132,8 @@ class BatchService:
         """Request the cancel of every job that is not final."""
         for job in state.jobs:
             if not job.is_terminal:
-                self._canceler.request_cancel(job)
+                with suppress(NotFoundError):  # it has ended and was deleted meanwhile
+                    self._canceler.request_cancel(job)
         return BatchState(state.batch, self._store.list_jobs(state.batch))
 
     def _create(
