@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -22,6 +22,7 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.console_store import MAX_ATTEMPTS_PER_MINUTE
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
 from replicate_proxy.batches.model import (
     BatchPhase,
@@ -47,17 +48,21 @@ from replicate_proxy.jobs.model import (
     WaitReason,
 )
 from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus, JobOutcome, JobResult
-from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, JOBS_TABLE
+from replicate_proxy.webhooks import redelivery
+from replicate_proxy.webhooks.model import DeliveryStatus
+from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
 from tests.support.handlers import clear_caches
 from tests.support.url_keys import verify_signed_url
+from tests.support.webhook_builders import make_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicate_proxy.audit.model import AuditRecord
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.webhooks.model import Delivery
     from tests.support.console import Page
 
 HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
@@ -133,6 +138,21 @@ def make_finished_job(**fields: object) -> Job:
         "timeline": {TimelineStep.ACCEPTED: now, TimelineStep.FINISHED: now + timedelta(seconds=2)},
     }
     return store_job(make_job(JobStatus.SUCCEEDED, **{**defaults, **fields}))
+
+
+def store_ended_delivery(created_at: datetime, **fields: Any) -> Delivery:
+    """Store a delivery to a prediction's own webhook."""
+    delivery = make_delivery(
+        tenant="acme",
+        job_id=generate_id(created_at),
+        created_at=created_at,
+        finished_at=created_at,
+        due_at=None,
+        next_attempt_at=None,
+        **{"status": DeliveryStatus.FAILED, **fields},
+    )
+    DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4).create(delivery)
+    return delivery
 
 
 # Sign-in and sessions
@@ -740,6 +760,34 @@ def test_endpoint_is_registered_disabled_enabled_tested_and_deleted(tenant: Brow
     assert tenant.get(path).status == 404
     actions = {record.action for record in list_audit()}
     assert actions >= {"endpoint.create", "endpoint.update", "endpoint.test", "endpoint.delete"}
+
+
+def test_resend_of_failed_goes_on_after_its_first_page(
+    tenant: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "_PAGE_SIZE", 1)
+    monkeypatch.setattr(redelivery, "_MAX_PAGES", 1)
+    created_at = truncate_to_milliseconds(datetime.now(UTC)) - timedelta(hours=2)
+    for number, status in enumerate(("succeeded", "failed", "failed")):
+        store_ended_delivery(created_at + timedelta(seconds=number), status=DeliveryStatus(status))
+    form, forms, titles = {"hours": "24"}, list[dict[str, str]](), list[str]()
+    while form and len(titles) < 9:
+        page = tenant.post("/deliveries/acme/resend", form)
+        titles += re.findall(r"<h1>(.*?)</h1>", page.html)
+        form = dict(re.findall(r'name="(hours|since|cursor)" value="([^"]*)"', page.html))
+        forms.append(form)
+    assert titles[:3] == [
+        "0 deliveries are enqueued again",
+        "1 delivery is enqueued again",
+        "1 delivery is enqueued again",
+    ]
+    assert len({form["since"] for form in forms if form}) == 1
+    assert "There are more deliveries" not in page.text
+
+
+def test_resend_with_a_forged_position_is_rejected(tenant: Browser) -> None:
+    for field in ("cursor", "since"):
+        assert tenant.post("/deliveries/acme/resend", {"hours": "24", field: "x"}).status in {400, 422}
 
 
 def test_forbidden_url_is_shown_beside_the_form(tenant: Browser) -> None:

@@ -7,20 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.pagination import decode_cursor, encode_cursor
 from replicate_proxy.api.validation import parse_body
-from replicate_proxy.api.webhooks.bodies import CreateEndpointBody
+from replicate_proxy.api.webhooks.bodies import CreateEndpointBody, RedeliverBody
 from replicate_proxy.api.webhooks.views import (
     build_attempt_view,
     build_delivery_view,
     build_endpoint_view,
     build_health_view,
+    build_redelivery_view,
 )
 from replicate_proxy.audit.model import AuditAction
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.console.pages.predictions import choose_tenant, list_tenants_to_choose
 from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import NotFoundError, field_error
 from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, EventKind
 from replicate_proxy.webhooks.ports import DeliveryPosition
+from replicate_proxy.webhooks.redelivery import TenantPosition
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Response
@@ -146,11 +149,16 @@ def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:
         hours = page.form.get_optional(hours=int).get("hours", 0)
         if not 1 <= hours <= _MAX_RESEND_HOURS:
             raise field_error("hours", f"must be a whole number from 1 to {_MAX_RESEND_HOURS}")
-        count, position = 0, None
-        result = services.admin.redeliveries.redeliver_all_failed(tenant, page.now - timedelta(hours=hours))
-        count, position = result.count, result.next_position
+        body = _parse_resend(page, hours)
+        result = services.admin.redeliveries.redeliver_all_failed(
+            tenant, body.since, after=decode_cursor(body.cursor, TenantPosition.parse)
+        )
         return page.render(
-            "resent.html", tenant=tenant, count=count, is_complete=position is None, hours=hours
+            "resent.html",
+            tenant=tenant,
+            hours=hours,
+            since=format_timestamp(body.since),
+            **build_redelivery_view(result),
         )
 
     @pages.post("/deliveries/{tenant}/{delivery_id}/redeliver")
@@ -160,6 +168,12 @@ def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:
         if delivery.target == PREDICTION_TARGET or page.form.get("back") == "prediction":
             return page.redirect(f"/predictions/{tenant}/{delivery.job_id}", notice="redelivered")
         return page.redirect(f"/endpoints/{tenant}/{delivery.target}", notice="redelivered")
+
+
+def _parse_resend(page: Page, hours: int) -> RedeliverBody:
+    """Return the time and the position of the form; a form that continues a resend has those of its start."""
+    since = page.form.get("since") or format_timestamp(page.now - timedelta(hours=hours))
+    return parse_body(RedeliverBody, {"since": since, "cursor": page.form.get("cursor") or None})
 
 
 def _show_deliveries(
