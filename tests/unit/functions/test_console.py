@@ -32,6 +32,7 @@ from replicate_proxy.batches.model import (
     dump_lines,
     name_lines_object,
 )
+from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.clock import format_timestamp, truncate_to_milliseconds
 from replicate_proxy.ids import generate_id
@@ -48,6 +49,7 @@ from replicate_proxy.jobs.model import (
     WaitReason,
 )
 from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus, JobOutcome, JobResult
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.webhooks import redelivery
 from replicate_proxy.webhooks.model import DeliveryStatus
 from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE
@@ -138,6 +140,13 @@ def make_finished_job(**fields: object) -> Job:
         "timeline": {TimelineStep.ACCEPTED: now, TimelineStep.FINISHED: now + timedelta(seconds=2)},
     }
     return store_job(make_job(JobStatus.SUCCEEDED, **{**defaults, **fields}))
+
+
+def store_document(value: object) -> Document:
+    """Store a JSON value as large ones are stored."""
+    key = "records/acme/1/document.json"
+    build_document_store().put(key, json.dumps(value).encode())
+    return Document(object_key=key)
 
 
 def store_ended_delivery(created_at: datetime, **fields: Any) -> Delivery:
@@ -455,6 +464,32 @@ def test_prediction_shows_files_cost_and_times(tenant: Browser) -> None:
     assert "1 image × $0.003" in page.text
     assert "in our queue" in page.text
     assert f'<time datetime="{job.created_at.isoformat(timespec="milliseconds")[:19]}' in page.html
+
+
+def test_output_that_is_too_large_for_a_page_is_left_out(tenant: Browser) -> None:
+    job = make_finished_job(output=store_document(["<tok>"] * 300_000))
+    page = tenant.get(f"/predictions/acme/{job.id}")
+    assert page.status == 200
+    assert calculate_sent_bytes(page.html) < MAX_RESPONSE_BYTES
+    url = f"GET {job.public_base_url}/v1/predictions/{job.id}"
+    assert page.text.count(f"too large for this page. The API returns it: {url}.") == 2
+    assert "Where the time went" in page.text
+
+
+def test_first_of_many_files_are_shown(tenant: Browser) -> None:
+    records = [{"path": [index], "outcome": "stored", "url": "https://cdn.test/a"} for index in range(1000)]
+    job = make_finished_job(files=Document(text=json.dumps(records)))
+    page = tenant.get(f"/predictions/acme/{job.id}")
+    assert page.html.count('<div class="file">') == 200
+    assert "The first 200 of 1,000 are shown" in page.text
+
+
+def test_page_that_is_too_large_for_a_response_is_an_error(tenant: Browser) -> None:
+    job = make_finished_job(input=store_document({"prompt": "<" * 2_000_000}))
+    page = tenant.get(f"/predictions/acme/{job.id}/run")
+    assert page.status == 500
+    assert "Page too large" in page.text
+    assert calculate_sent_bytes(page.html) < MAX_RESPONSE_BYTES
 
 
 def test_private_files_are_shown_by_signed_urls(tenant: Browser) -> None:
@@ -813,6 +848,20 @@ def test_dead_letters_are_shown_redriven_and_discarded(operator: Browser) -> Non
     assert "1 message discarded" in operator.post("/dead-letters/dispatch/discard", {"tenant": "acme"}).text
     assert "Every message was processed" in operator.get().text
     assert [record.source for record in list_audit()] == ["console", "console"]
+
+
+def test_bodies_of_dead_letters_are_shown_as_far_as_they_fit(operator: Browser) -> None:
+    sqs, url = boto3.client("sqs"), os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"]
+    for _ in range(10):
+        body = json.dumps({"tenant": "acme", "text": '"' * 120_000})
+        sqs.send_message(QueueUrl=url, MessageBody=body)
+    page = operator.get("/dead-letters/dispatch?body=true")
+    assert page.status == 200
+    assert "10 of 10 looked at" in page.text
+    assert calculate_sent_bytes(page.html) < MAX_RESPONSE_BYTES
+    shown = page.html.count('aria-label="Body"')
+    assert shown > 1
+    assert page.text.count("proxyctl dead-letters peek dispatch --bodies") == 10 - shown
 
 
 def test_entry_is_saved_changed_only_from_its_present_state_and_deleted(operator: Browser) -> None:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from replicate_proxy.errors import ApiError
+from replicate_proxy.observability import logger
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
+
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Response
     from replicate_proxy.console.templates import StaticFile
@@ -37,7 +41,10 @@ def build_content_policy(image_url: str) -> str:
 
 
 def html_response(status: int, html: str, content_policy: str) -> Response:
-    """Return a page, which no cache may keep."""
+    """Return a page, which no cache may keep. Raises a 500 ApiError if Lambda would refuse its size."""
+    if calculate_sent_bytes(html) > MAX_RESPONSE_BYTES:
+        logger.error("response too large")
+        raise ApiError(500, "Page too large", "The page is larger than 6 MB. Narrow it, or use the API")
     headers = {
         **_COMMON_HEADERS,
         "content-type": "text/html; charset=utf-8",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from replicate_proxy.console import formatting
+from replicate_proxy.console.page_space import PageSpace
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,7 +50,6 @@ class Templates:
             "usd_input": formatting.format_usd_input,
             "bytes": formatting.format_bytes,
             "number": formatting.format_number,
-            "pretty": formatting.format_json,
             "safe_url": formatting.find_safe_url,
         }
         self._environment.filters.update(filters)
@@ -57,8 +57,14 @@ class Templates:
         self._names = {_remove_hash(name): name for name in self._files}
 
     def render(self, template: str, *, now: datetime, **values: Any) -> str:
+        space = PageSpace()
         return self._environment.get_template(template).render(
-            now=now, asset=self._names, ago=lambda value: formatting.format_moment(value, now), **values
+            now=now,
+            asset=self._names,
+            ago=lambda value: formatting.format_moment(value, now),
+            fit_json=space.fit_json,
+            fit_text=space.fit_text,
+            **values,
         )
 
     def find_file(self, name: str) -> StaticFile | None:

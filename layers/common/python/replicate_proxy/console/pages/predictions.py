@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 PAGE_SIZE = 50
+_MAX_FILES = 200
 _PREDICTION = "/predictions/{tenant}/{id}"
 AGES = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 _MODEL_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
@@ -258,6 +259,7 @@ def _show(
         seconds=find_ran_seconds(job, page.now),
         hops=build_waterfall(job, deliveries, page.now),
         files=files,
+        max_files=_MAX_FILES,
         deliveries=[build_delivery_view(delivery) for delivery in deliveries],
         attempts=[build_attempt_view(attempt) for attempt in read["attempts"]],
         output_urls=_list_urls(view.get("output")),
