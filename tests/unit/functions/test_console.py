@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
 import pytest
@@ -35,6 +36,7 @@ from replicate_proxy.batches.model import (
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.clock import format_timestamp, truncate_to_milliseconds
+from replicate_proxy.console.pages import predictions
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import (
     Batch,
@@ -547,6 +549,19 @@ def test_list_filters_and_pages(tenant: Browser) -> None:
     assert tenant.get("/predictions?status=lost").status == 400
 
 
+@pytest.mark.parametrize("name", ["path", "self", "template", "odd name"])
+def test_next_page_keeps_parameters_of_any_name(
+    tenant: Browser, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(predictions, "PAGE_SIZE", 1)
+    for _ in range(2):
+        make_finished_job()
+    page = tenant.get(f"/predictions?{urlencode({name: 'x'})}")
+    assert page.status == 200
+    (next_url,) = re.findall(r'rel="next" href="([^"]*)"', page.html)
+    assert parse_qs(urlsplit(unescape(next_url)).query).keys() == {name, "cursor"}
+
+
 def test_waiting_and_progress_are_shown(tenant: Browser) -> None:
     now = datetime.now(UTC)
     waiting = Waiting(reason=WaitReason.TOKEN_REJECTED, until=now + timedelta(seconds=50))
@@ -760,6 +775,15 @@ def test_operation_with_failures_is_not_shown_as_a_plain_success(operator: Brows
         assert "ended with failures" in operator.get(page).text
 
 
+@pytest.mark.parametrize("count", ["", "x", "-1", "9" * 5000])
+def test_count_that_is_none_is_shown_beside_the_form(operator: Browser, count: str) -> None:
+    form = {"action": "retry", "status": "failed", "expected_count": count}
+    page = operator.post("/bulk-operations", form)
+    assert page.status == 422
+    assert "expected_count must be the number" in page.text
+    assert '<option value="retry" selected>' in page.html
+
+
 @pytest.mark.parametrize("action", BulkAction)
 def test_bulk_operation_can_be_chosen_for_each_action(operator: Browser, action: BulkAction) -> None:
     page = operator.get(f"/bulk-operations/new?action={action.value}&tenant=acme")
@@ -897,6 +921,13 @@ def test_key_is_shown_once_rotated_and_revoked(operator: Browser) -> None:
     assert "revoked" in operator.get("/tenants/acme").text
     assert Browser().sign_in(secret).status == 401
     assert operator.post("/tenants/acme/keys", {"allowed_ips": "nowhere"}).status == 422
+
+
+@pytest.mark.parametrize("hours", ["nan", "inf", "-inf", "1e308", "-1", "169", "x"])
+def test_overlap_of_a_rotation_that_is_out_of_range_is_rejected(operator: Browser, hours: str) -> None:
+    page = operator.post(f"/keys/{store_key().key_id}/rotate", {"hours": hours})
+    assert page.status == 422
+    assert "hours" in page.text
 
 
 def test_budget_settings_and_pause_of_a_tenant(operator: Browser) -> None:
@@ -1131,6 +1162,14 @@ def test_breaker_is_opened_and_closed(operator: Browser) -> None:
     assert operator.post("/breaker/open", {"minutes": "10"}).status == 303
     assert "breaker open" in operator.get().text
     assert operator.post("/breaker/close").status == 303
+    assert "breaker closed" in operator.get().text
+
+
+@pytest.mark.parametrize("minutes", ["nan", "inf", "0", "-1", "1441", "1e308", "x"])
+def test_breaker_is_not_opened_for_a_time_that_is_out_of_range(operator: Browser, minutes: str) -> None:
+    page = operator.post("/breaker/open", {"minutes": minutes})
+    assert page.status == 422
+    assert "minutes" in page.text
     assert "breaker closed" in operator.get().text
 
 

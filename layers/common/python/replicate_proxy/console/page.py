@@ -68,12 +68,13 @@ class Page:
     def source_ip(self) -> str:
         return str((self.request.context.get("identity") or {}).get("sourceIp") or "")
 
-    def url(self, path: str = "", **query: str | int | None) -> str:
+    # Positional only: parameters of a request can have any names.
+    def url(self, path: str = "", /, **query: str | int | None) -> str:
         """Return the URL of a page of the console; parameters without a value are left out."""
         given = {name.rstrip("_"): value for name, value in query.items() if value not in (None, "")}
         return f"{self.base_path}{path}" + (f"?{urlencode(given)}" if given else "")
 
-    def url_with(self, **changes: str | int | None) -> str:
+    def url_with(self, /, **changes: str | int | None) -> str:
         """Return the URL of this page with other parameters."""
         path = self.request.resource.format(**self.request.path_params).removeprefix(ROOT)
         return self.url(path, **{**self.request.query, **changes})
@@ -151,6 +152,13 @@ class Form:
     def get_lines(self, name: str) -> list[str]:
         """Return the entries of a list that is typed with commas, blanks or lines."""
         return self.get_text(name).replace(",", " ").split()
+
+    def get_number(self, name: str, *, minimum: float, maximum: float) -> float | None:
+        """Return the number of a field, None if it is empty. Raises a 422 ApiError if it is out of range."""
+        number = self.get_optional(**{name: float}).get(name)
+        if number is None or minimum <= number <= maximum:  # false for a NaN
+            return number
+        raise field_error(name, f"must be a number from {minimum:g} to {maximum:g}")
 
     def get_optional(self, **types: Callable[[str], Any]) -> dict[str, Any]:
         """Return the fields that are not empty, converted. Raises a 422 ApiError."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _OPERATIONS = "/bulk-operations"
 _OPERATION = f"{_OPERATIONS}/{{id}}"
 _PAGE_SIZE = 20
+_MAX_COUNT_DIGITS = 9
 _ACTION_NAMES = {
     BulkAction.RETRY: "Retry failed and canceled ones",
     BulkAction.CANCEL: "Cancel unfinished ones",
@@ -130,7 +131,7 @@ def _parse_action(values: Mapping[str, str]) -> BulkAction:
 
 def _parse_count(values: Mapping[str, str]) -> int:
     text = values.get("expected_count", "")
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > _MAX_COUNT_DIGITS:
         raise field_error("expected_count", "must be the number of predictions that match")
     return int(text)
 

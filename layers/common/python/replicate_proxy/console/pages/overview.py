@@ -37,6 +37,7 @@ _SHOWN_JOBS = 8
 _MAX_TENANTS_WITH_BUDGET = 40
 _WARNING_PERCENT = 80
 _ALL_PERCENT = 100
+_MIN_TRIP_MINUTES, _MAX_TRIP_MINUTES = 0.1, 24 * 60
 
 
 def add_overview_page(pages: PageRouter, services: ConsoleServices) -> None:
@@ -51,8 +52,8 @@ def add_overview_page(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.post("/breaker/open", operator=True)
     def open_breaker(page: Page) -> Response:
-        minutes = page.form.get_optional(minutes=float).get("minutes")
-        admin.breaker.trip(seconds=None if minutes is None else min(max(minutes, 0.1), 1440) * 60)
+        minutes = page.form.get_number("minutes", minimum=_MIN_TRIP_MINUTES, maximum=_MAX_TRIP_MINUTES)
+        admin.breaker.trip(seconds=None if minutes is None else minutes * 60)
         return page.redirect("", notice="breaker_open")
 
     @pages.post("/breaker/close", operator=True)

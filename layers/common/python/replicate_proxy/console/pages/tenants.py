@@ -18,6 +18,7 @@ from replicate_proxy.api.admin.bodies import (
 from replicate_proxy.api.admin.erasures import build_erasure_view
 from replicate_proxy.api.admin.stage import get_stage
 from replicate_proxy.api.validation import parse_body
+from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _TENANT = "/tenants/{name}"
 _KEY = "/keys/{id}"
+_MAX_OVERLAP_HOURS = MAX_ROTATION_OVERLAP / timedelta(hours=1)
 _PAUSE_TITLES = {"predictions": "predictions", "deliveries": "webhooks"}
 
 
@@ -196,8 +198,8 @@ def _add_key_changes(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.post(f"{_KEY}/rotate", operator=True)
     def rotate_key(page: Page) -> Response:
-        hours = page.form.get_optional(hours=float).get("hours", 24.0)
-        body = parse_body(RotateKeyBody, {"overlap_seconds": round(hours * 3600)})
+        hours = page.form.get_number("hours", minimum=0, maximum=_MAX_OVERLAP_HOURS)
+        body = parse_body(RotateKeyBody, {} if hours is None else {"overlap_seconds": round(hours * 3600)})
         key, secret = keys.rotate(
             page.request.path_params["id"],
             timedelta(seconds=body.overlap_seconds),
