@@ -53,7 +53,7 @@ from replicate_proxy.jobs.model import (
 from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus, JobOutcome, JobResult
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.webhooks import redelivery
-from replicate_proxy.webhooks.model import DeliveryStatus
+from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
 from tests.support.aws import AUDIT_TABLE, CONTROL_TABLE, DELIVERIES_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, get_key_store, store_job, store_key
@@ -149,6 +149,26 @@ def store_document(value: object) -> Document:
     key = "records/acme/1/document.json"
     build_document_store().put(key, json.dumps(value).encode())
     return Document(object_key=key)
+
+
+def store_large_batch(batch_id: str, now: datetime, **fields: Any) -> DynamoLargeBatchStore:
+    """Store a batch that runs, and return the store."""
+    large = LargeBatch(
+        input_file=generate_id(now),
+        object_key="files/acme/f",
+        size_bytes=100,
+        key_id="key-1",
+        models=(),
+        correlation_id="c-1",
+        due_at=now,
+        delete_at=now + timedelta(days=30),
+        phase=BatchPhase.RUNNING,
+        **fields,
+    )
+    batch = Batch(tenant="acme", id=batch_id, created_at=now, public_base_url="https://p.test", large=large)
+    store = DynamoLargeBatchStore(boto3.client("dynamodb"), JOBS_TABLE)
+    store.create(batch)
+    return store
 
 
 def store_ended_delivery(created_at: datetime, **fields: Any) -> Delivery:
@@ -844,6 +864,20 @@ def test_resend_of_failed_goes_on_after_its_first_page(
     assert "There are more deliveries" not in page.text
 
 
+def test_webhook_of_a_batch_leads_to_the_batch(tenant: Browser) -> None:
+    now = truncate_to_milliseconds(datetime.now(UTC))
+    delivery = store_ended_delivery(now, kind=EventKind.BATCH_COMPLETED)
+    path = f"/batches/acme/{delivery.job_id}"
+    store_large_batch(delivery.job_id, now)
+    page = tenant.get("/deliveries")
+    assert re.findall(rf'href="/prod/console([^"]*{delivery.job_id})"', page.html) == [path]
+    sent = tenant.post(f"/deliveries/acme/{delivery.id}/redeliver", {"back": "prediction"})
+    assert (sent.status, sent.location.partition("?")[0]) == (303, path)
+    shown = tenant.get(sent.location)
+    assert (shown.status, "Batch of 0 lines" in shown.text) == (200, True)
+    assert "The delivery is enqueued again." in shown.text
+
+
 def test_resend_with_a_forged_position_is_rejected(tenant: Browser) -> None:
     for field in ("cursor", "since"):
         assert tenant.post("/deliveries/acme/resend", {"hours": "24", field: "x"}).status in {400, 422}
@@ -1046,24 +1080,7 @@ def test_large_batch_is_shown_with_its_lines_and_canceled(operator: Browser, ten
     )
     body = dump_lines(lines)
     boto3.client("s3").put_object(Bucket="images", Key=name_lines_object("acme", batch_id, 0, "t"), Body=body)
-    large = LargeBatch(
-        input_file=generate_id(now),
-        object_key="files/acme/f",
-        size_bytes=100,
-        key_id="key-1",
-        models=(),
-        correlation_id="c-1",
-        due_at=now,
-        delete_at=now + timedelta(days=30),
-        phase=BatchPhase.RUNNING,
-        line_objects=("t",),
-        lines=2,
-        created=1,
-        rejected=1,
-    )
-    batch = Batch(tenant="acme", id=batch_id, created_at=now, public_base_url="https://p.test", large=large)
-    store = DynamoLargeBatchStore(boto3.client("dynamodb"), JOBS_TABLE)
-    store.create(batch)
+    store = store_large_batch(batch_id, now, line_objects=("t",), lines=2, created=1, rejected=1)
     path = f"/batches/acme/{batch_id}"
     for browser in (operator, tenant):
         assert path in browser.get("/batches").html

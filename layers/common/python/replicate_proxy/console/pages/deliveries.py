@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
     from replicate_proxy.webhooks.endpoints import Endpoint
+    from replicate_proxy.webhooks.model import Delivery
 
 _PAGE_SIZE = 50
 _MAX_RESEND_HOURS = 24 * 30
@@ -166,8 +167,14 @@ def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:
         tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
         delivery = services.admin.redeliveries.redeliver(tenant, page.request.path_params["delivery_id"])
         if delivery.target == PREDICTION_TARGET or page.form.get("back") == "prediction":
-            return page.redirect(f"/predictions/{tenant}/{delivery.job_id}", notice="redelivered")
+            return page.redirect(_find_subject_path(delivery), notice="redelivered")
         return page.redirect(f"/endpoints/{tenant}/{delivery.target}", notice="redelivered")
+
+
+def _find_subject_path(delivery: Delivery) -> str:
+    """Return the page of what the event is about: a prediction, or a batch, whose ID is that of the job."""
+    kind = "batches" if delivery.kind is EventKind.BATCH_COMPLETED else "predictions"
+    return f"/{kind}/{delivery.tenant}/{delivery.job_id}"
 
 
 def _parse_resend(page: Page, hours: int) -> RedeliverBody:
