@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,7 +99,7 @@ class _Segment(click.ParamType[str]):
     name = "text"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in {"", ".", ".."}:
+        if value in {"", ".", ".."} or not _is_unicode(value):
             self.fail(f"{value!r} is not a name or an ID", param, ctx)
         return value
 
@@ -110,9 +111,19 @@ class _ModelName(click.ParamType[str]):
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         owner, separator, name = value.partition("/")
-        if not separator or "/" in name or {owner, name} & {"", ".", ".."}:
+        if not separator or "/" in name or {owner, name} & {"", ".", ".."} or not _is_unicode(value):
             self.fail(f"{value!r} is not of the form owner/name", param, ctx)
         return value
+
+
+class FiniteFloat(click.FloatRange):
+    """A number in a range; JSON has neither NaN nor infinity, which click's own types accept."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 SEGMENT = _Segment()
@@ -120,14 +131,23 @@ MODEL_NAME = _ModelName()
 
 
 def read_json_object(file: TextIO) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises UsageError if it has none."""
+    """Return the JSON object in a file. Raises UsageError if it has none, or one that cannot be sent."""
     try:
         value = json.load(file)
+        # Python also reads NaN, and a nesting that it cannot write again.
+        json.dumps(value, indent=2, allow_nan=False)
     except ValueError as error:
         raise click.UsageError(f"{file.name} is not JSON: {error}") from error
+    except RecursionError as error:
+        raise click.UsageError(f"{file.name} is nested too deeply") from error
     if not isinstance(value, dict):
         raise click.UsageError(f"{file.name} does not contain a JSON object")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether an argument is text: bytes that are not become surrogates, which no URL can have."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def drop_missing(**fields: Any) -> dict[str, Any]:
@@ -159,7 +179,7 @@ def limit_options[F: Callable[..., Any]](command: F) -> F:
     for option in (
         click.option("--monthly-quota", type=int, help="Requests per month."),
         click.option("--burst", type=int, help="Requests at once; with --rate."),
-        click.option("--rate", type=float, help="Requests per second; with --burst."),
+        click.option("--rate", type=FiniteFloat(), help="Requests per second; with --burst."),
     ):
         command = option(command)
     return command

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The audit trail records by this that a change came from the command line.
 USER_AGENT = "proxyctl"
 MAX_PAGE_SIZE = 100
+_EXPORT_TYPES = {"text/csv", "application/x-ndjson"}
 _CONNECT_AND_READ_TIMEOUT_SECONDS = (5, 35)  # API Gateway ends a request after 29 seconds
 
 
@@ -41,7 +42,7 @@ class UnavailableError(AdminApiError):
 
 @dataclass(frozen=True)
 class Reply:
-    """A successful response: its parsed JSON (None without one), text and headers."""
+    """A successful response: its JSON object (None without one), text and headers."""
 
     content: Any
     text: str
@@ -98,6 +99,8 @@ class AdminClient:
                 # Another host must not get the key.
                 allow_redirects=False,
             )
+        except UnicodeError as error:
+            raise AdminApiError(f"{method} {path}: a parameter or header has invalid characters") from error
         except requests.RequestException as error:
             raise UnavailableError(
                 f"{method} {path}: the admin API did not respond: {type(error).__name__}",
@@ -116,7 +119,7 @@ class AdminClient:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """Send a request and return the JSON of the response, None without one."""
+        """Send a request and return the JSON object of the response, None without one."""
         return self.send(method, path, body, query=query, headers=headers).content
 
     def list_pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -168,16 +171,25 @@ def parse_cursor(url: str | None) -> str | None:
     return values[0] if values else None
 
 
-def _parse_content(method: str, path: str, response: requests.Response) -> Any:
-    if not response.content or "json" not in response.headers.get("Content-Type", "json").partition(";")[0]:
+def _parse_content(method: str, path: str, response: requests.Response) -> dict[str, Any] | None:
+    """Return the object in a response, None for a response without a body and for the text of an export."""
+    content_type = response.headers.get("Content-Type", "").partition(";")[0]
+    if response.status_code == requests.codes.no_content or content_type in _EXPORT_TYPES:
         return None
     try:
-        return None if "ndjson" in response.headers.get("Content-Type", "") else response.json()
-    except ValueError as error:
-        raise UnavailableError(
-            f"{method} {path}: the response is not JSON",
-            hint="check REPLICATE_PROXY_URL: it is the output ApiUrl of the stack, with its stage",
-        ) from error
+        content = response.json()
+    except (ValueError, RecursionError) as error:
+        raise _build_foreign_response_error(method, path, "is not JSON") from error
+    if not isinstance(content, dict):
+        raise _build_foreign_response_error(method, path, "is not a JSON object")
+    return content
+
+
+def _build_foreign_response_error(method: str, path: str, fault: str) -> UnavailableError:
+    return UnavailableError(
+        f"{method} {path}: the response {fault}",
+        hint="check REPLICATE_PROXY_URL: it is the output ApiUrl of the stack, with its stage",
+    )
 
 
 def _build_error(method: str, path: str, response: requests.Response) -> AdminApiError:

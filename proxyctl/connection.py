@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 URL_VARIABLE = "REPLICATE_PROXY_URL"
 KEY_VARIABLE = "REPLICATE_PROXY_ADMIN_KEY"
+_KEY_PATTERN = re.compile(r"[\x21-\x7e]+")
 _STACK_FILE = Path(".local/stack.json")
 
 
@@ -53,7 +55,8 @@ class Connection:
 def read_environment(variables: Mapping[str, str]) -> Connection:
     """Read URL and key from the environment: command lines are visible to other users of a machine.
 
-    Raises ConnectionSettingsError if one of them is missing, or the key would be sent unencrypted.
+    Raises ConnectionSettingsError if one of them is missing or cannot be sent, or the key would be sent
+    unencrypted.
     """
     for name in (URL_VARIABLE, KEY_VARIABLE):
         if not variables.get(name, "").strip():
@@ -61,9 +64,13 @@ def read_environment(variables: Mapping[str, str]) -> Connection:
                 f"{name} is not set; set {URL_VARIABLE} to the output ApiUrl of the stack and {KEY_VARIABLE} "
                 "to a key with the scope admin, or use --local for the local stack"
             )
-    url = variables[URL_VARIABLE].strip()
+    url, key = variables[URL_VARIABLE].strip(), variables[KEY_VARIABLE].strip()
     _require_safe_url(url)
-    return Connection(url, variables[KEY_VARIABLE].strip())
+    if not _KEY_PATTERN.fullmatch(key):
+        raise ConnectionSettingsError(
+            f"{KEY_VARIABLE} is not a key: it has blanks or characters beyond ASCII"
+        )
+    return Connection(url, key)
 
 
 def read_local_stack(folder: Path) -> Connection:
@@ -85,7 +92,10 @@ def read_local_stack(folder: Path) -> Connection:
 
 
 def _require_safe_url(url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConnectionSettingsError(f"{URL_VARIABLE} is not a URL: {error}") from error
     if parts.scheme == "https" and parts.hostname:
         return
     if parts.scheme == "http" and _is_loopback(parts.hostname or ""):

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from proxyctl.app import SEGMENT, App, Group, build_limits, drop_missing, limit_options, pass_app
+from proxyctl.app import SEGMENT, App, FiniteFloat, Group, build_limits, drop_missing, limit_options, pass_app
 from proxyctl.client import build_path
 from proxyctl.commands.limits import add_budget_commands
 
 _COLUMNS = ("id", "tenant", "name", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at")
 _SECONDS_PER_HOUR = 3600
+_MAX_OVERLAP_HOURS = 7 * 24
 
 
 @click.group(cls=Group)
@@ -91,7 +92,11 @@ def update_key(
 @keys.command("rotate")
 @click.argument("key_id", metavar="ID", type=SEGMENT)
 @click.option(
-    "--overlap-hours", type=float, default=24, show_default=True, help="How long the old secret stays valid."
+    "--overlap-hours",
+    type=FiniteFloat(min=0, max=_MAX_OVERLAP_HOURS),
+    default=24,
+    show_default=True,
+    help="How long the old secret stays valid.",
 )
 @pass_app
 def rotate_key(app: App, key_id: str, overlap_hours: float) -> None:

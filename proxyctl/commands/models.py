@@ -141,9 +141,13 @@ def _read_entry(app: App, name: str) -> dict[str, Any] | None:
 
 def _index_entries(document: Mapping[str, Any], source: str) -> Entries:
     entries = document.get("models")
-    if not isinstance(entries, list) or not all(isinstance(one, dict) and "name" in one for one in entries):
+    if not isinstance(entries, list) or not all(_has_name(entry) for entry in entries):
         raise click.UsageError(f'{source} is not of the form {{"models": [{{"name": …}}, …]}}')
     return {one["name"]: one for one in entries}
+
+
+def _has_name(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("name"), str)
 
 
 def _show_difference(app: App, old: Entries, new: Entries) -> None:

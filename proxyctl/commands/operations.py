@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
+from proxyctl.app import SEGMENT, App, Command, FiniteFloat, Group, drop_missing, pass_app
 from proxyctl.client import build_path, count_messages
 from proxyctl.output import print_line, print_table
 
@@ -37,7 +37,9 @@ def show_breaker(app: App) -> None:
 
 
 @breaker.command("trip")
-@click.option("--seconds", type=float, help="At most 86400; by default as long as it opens by itself.")
+@click.option(
+    "--seconds", type=FiniteFloat(), help="At most 86400; by default as long as it opens by itself."
+)
 @pass_app
 def trip_breaker(app: App, seconds: float | None) -> None:
     """Open the circuit breaker: nothing is sent to Replicate."""

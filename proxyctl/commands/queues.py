@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from proxyctl.app import SEGMENT, App, Command, Group, drop_missing, pass_app
+from proxyctl.app import SEGMENT, App, Command, FiniteFloat, Group, drop_missing, pass_app
 from proxyctl.client import build_path
 from proxyctl.output import print_line, print_table
 from proxyctl.redrive import Redriver
@@ -58,7 +58,7 @@ def peek(app: App, queue: str, limit: int, bodies: bool) -> None:
 @dead_letters.command("redrive")
 @click.argument("queue", type=SEGMENT)
 @_add_filters
-@click.option("--rate", type=float, default=20.0, show_default=True, help="Messages per second.")
+@click.option("--rate", type=FiniteFloat(), default=20.0, show_default=True, help="Messages per second.")
 @pass_app
 def redrive(app: App, /, queue: str, rate: float, **filters: Any) -> None:
     """Send the messages of a queue, or of `all`, to where they came from."""

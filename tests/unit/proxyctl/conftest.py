@@ -65,7 +65,10 @@ def served(admin_api: AdminApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ser
     server = Served(admin_api)
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-            mock.add_callback(method, re.compile(f"{URL}/admin/.*"), callback=server.respond)
+            # The response has the content type, which a default would precede.
+            mock.add_callback(
+                method, re.compile(f"{URL}/admin/.*"), callback=server.respond, content_type=None
+            )
         yield server
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,14 @@ def test_update_sends_only_what_is_given(served: Served, run: Callable[..., Outc
         "tenants budget set acme",
         "dead-letters discard dispatch",
         "jobs list --limit 0",
+        "keys rotate k1 --overlap-hours nan",
+        "keys rotate k1 --overlap-hours inf",
+        "keys rotate k1 --overlap-hours 1e308",
+        "keys show \udcff",
+        "models show acme/\udcff",
+        "breaker trip --seconds nan",
+        "dead-letters redrive dispatch --rate inf",
+        "keys create acme --rate nan --burst 1",
         "jobs list --nope",
         "nope",
         "keys",
@@ -108,11 +117,15 @@ def test_file_that_is_no_json_object_is_wrong_usage(
     served: Served, run: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     path = tmp_path / "entry.json"
-    for text in ("{", "[]"):
+    for text in ("{", "[]", '{"timeout_seconds": NaN}', "[" * 100_000):
         path.write_text(text)
         assert run("models", "put", "team/fast", "-f", str(path)).exit_code == 2
     path.write_text('{"entries": []}')
     assert run("models", "import", "-f", str(path)).exit_code == 2
+    entries: tuple[object, ...] = ({"name": ["x"]}, {"name": 1}, {"name": None}, {}, [])
+    for entry in entries:
+        path.write_text(json.dumps({"models": [entry]}))
+        assert run("models", "import", "-f", str(path)).exit_code == 2
     assert served.requests == []
 
 
@@ -125,6 +138,31 @@ def test_missing_variable_is_named(
     assert shown.exit_code == 2
     assert f"{name} is not set" in shown.errors
     assert ADMIN_KEY not in shown.errors
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REPLICATE_PROXY_URL", "https://[::1"),
+        ("REPLICATE_PROXY_ADMIN_KEY", "ключ"),
+        ("REPLICATE_PROXY_ADMIN_KEY", "rp_a\nb"),
+        ("REPLICATE_PROXY_ADMIN_KEY", "rp_a b"),
+    ],
+)
+def test_variable_that_cannot_be_sent_is_wrong_usage(
+    served: Served, run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    shown = run("keys", "list")
+    assert (shown.exit_code, served.requests) == (2, [])
+    assert f"Error: {name} is not a " in shown.errors
+    assert "ключ" not in shown.errors
+
+
+def test_parameter_that_cannot_be_sent_is_an_error(served: Served, run: Callable[..., Outcome]) -> None:
+    shown = run("keys", "list", "\udcff")
+    assert (shown.exit_code, served.requests) == (1, [])
+    assert "invalid characters" in shown.errors
 
 
 @pytest.mark.parametrize("url", ["http://api.example/prod", "ftp://127.0.0.1", "api.example"])
@@ -196,6 +234,29 @@ def test_failed_connection_names_the_variable(run: Callable[..., Outcome], serve
     assert shown.exit_code == 1
     assert "REPLICATE_PROXY_URL" in shown.errors
     assert ADMIN_KEY not in shown.errors
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        ("<html>hi</html>", "text/html"),
+        ("", "text/html"),
+        ("", "application/json"),
+        ("[]", "application/json"),
+        ('"busy"', "application/json"),
+        ("[" * 100_000, "application/json"),
+    ],
+)
+@pytest.mark.parametrize("command", ["keys list", "usage --csv", "audit export", "models show team/fast"])
+def test_response_of_another_server_is_an_error(
+    run: Callable[..., Outcome], served: Served, command: str, body: str, content_type: str
+) -> None:
+    with responses.RequestsMock() as mock:
+        mock.get(re.compile(URL), body=body, content_type=content_type)
+        shown = run(*command.split())
+    assert (shown.exit_code, shown.output) == (1, "")
+    assert "the response is not JSON" in shown.errors or "the response is not a JSON object" in shown.errors
+    assert "hint: check REPLICATE_PROXY_URL" in shown.errors
 
 
 def test_redirect_is_an_error_and_not_followed(run: Callable[..., Outcome], served: Served) -> None:
