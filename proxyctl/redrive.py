@@ -15,7 +15,26 @@ if TYPE_CHECKING:
 
 
 _MAX_ATTEMPTS = 5
+# A request ends after some seconds. SQS returns messages in no order, so that the next one looks at others.
+_MAX_REQUESTS_WITHOUT_MATCH = 3
 _RETRY_DELAY_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class RedriveResult:
+    """How many messages of a queue were handled, and whether these are all that should be.
+
+    `skipped` counts those of the last request that do not match the filters or could not be redriven; `done`
+    says whether it reached the end of the queue.
+    """
+
+    handled: int
+    skipped: int
+    done: bool
+    is_complete: bool
+
+
+_EMPTY = RedriveResult(handled=0, skipped=0, done=True, is_complete=True)
 
 
 @dataclass(frozen=True)
@@ -33,33 +52,36 @@ class Redriver:
         queues = self._with_retries(self.client.list_queues)
         return {queue["name"]: count_messages(queue["dead_letters"]) for queue in queues}
 
-    def redrive_queue(self, queue: str, *, rate_per_second: float, **filters: Any) -> int:
-        """Redrive the messages of a queue that match the filters; return their number.
+    def redrive_queue(self, queue: str, *, rate_per_second: float, **filters: Any) -> RedriveResult:
+        """Redrive the messages of a queue that match the filters: `tenant`, `job_id` and `message_ids`."""
+        return self._repeat(build_path("queues", queue, "redrive"), filters, rate_per_second=rate_per_second)
 
-        The filters are `tenant`, `job_id` and `message_ids`.
-        """
-        return self._repeat(
-            build_path("queues", queue, "redrive"), {"rate_per_second": rate_per_second, **filters}
-        )
-
-    def discard(self, queue: str, **filters: Any) -> int:
+    def discard(self, queue: str, **filters: Any) -> RedriveResult:
         """Discard the messages of a queue that match the filters, of which one is required."""
         return self._repeat(build_path("queues", queue, "discard"), filters)
 
-    def redrive_all(self, *, rate_per_second: float, **filters: Any) -> dict[str, int]:
-        """Redrive all queues that have messages; return the numbers of messages of all queues."""
+    def redrive_all(self, *, rate_per_second: float, **filters: Any) -> dict[str, RedriveResult]:
+        """Redrive all queues that have messages; return the results of all queues."""
         return {
-            queue: self.redrive_queue(queue, rate_per_second=rate_per_second, **filters) if count else 0
+            queue: self.redrive_queue(queue, rate_per_second=rate_per_second, **filters) if count else _EMPTY
             for queue, count in self.count_messages().items()
         }
 
-    def _repeat(self, path: str, body: dict[str, Any]) -> int:
-        handled = 0
+    def _repeat(self, path: str, filters: dict[str, Any], **options: float) -> RedriveResult:
+        """Send the request until it reaches the end of the queue, or finds nothing repeatedly."""
+        named = len(set(filters.get("message_ids", ())))
+        handled = without_match = 0
         while True:
-            result = self._with_retries(lambda: self.client.call("POST", path, body))
-            handled += int(result["handled"])
-            if result["done"] or not result["handled"]:
-                return handled
+            response = self._with_retries(lambda: self.client.call("POST", path, {**options, **filters}))
+            handled += int(response["handled"])
+            without_match = 0 if response["handled"] else without_match + 1
+            has_all_named = 0 < named <= handled
+            if response["done"] or has_all_named or without_match == _MAX_REQUESTS_WITHOUT_MATCH:
+                break
+        skipped, done = int(response["skipped"]), bool(response["done"])
+        # Without filters, those that were skipped could not be redriven.
+        is_complete = has_all_named or (done and (bool(filters) or not skipped))
+        return RedriveResult(handled, skipped, done, is_complete)
 
     def _with_retries[T](self, request: Callable[[], T]) -> T:
         for _ in range(_MAX_ATTEMPTS - 1):

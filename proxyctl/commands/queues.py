@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from proxyctl.app import SEGMENT, App, Command, FiniteFloat, Group, drop_missing, pass_app
-from proxyctl.client import build_path
+from proxyctl.client import AdminApiError, build_path
 from proxyctl.output import print_line, print_table
-from proxyctl.redrive import Redriver
+from proxyctl.redrive import Redriver, RedriveResult
 
 _QUEUE_COLUMNS = ("queue", "of", "waiting", "in_flight", "delayed", "oldest_seconds", "redrive")
 _COLUMNS = ("message_id", "tenant", "job_id", "sent_at", "receive_count", "error", "bytes")
@@ -65,10 +65,10 @@ def redrive(app: App, /, queue: str, rate: float, **filters: Any) -> None:
     redriver = Redriver(app.client)
     fields = _build_filter(**filters)
     if queue == "all":
-        counts = redriver.redrive_all(rate_per_second=rate, **fields)
+        results = redriver.redrive_all(rate_per_second=rate, **fields)
     else:
-        counts = {queue: redriver.redrive_queue(queue, rate_per_second=rate, **fields)}
-    _show_counts(app, counts, "redriven")
+        results = {queue: redriver.redrive_queue(queue, rate_per_second=rate, **fields)}
+    _show_results(app, results, "redriven")
 
 
 @dead_letters.command("discard")
@@ -80,7 +80,7 @@ def discard(app: App, /, queue: str, **filters: Any) -> None:
     fields = _build_filter(**filters)
     if not fields:
         raise click.UsageError("a filter is required: --tenant, --job or --message")
-    _show_counts(app, {queue: Redriver(app.client).discard(queue, **fields)}, "discarded")
+    _show_results(app, {queue: Redriver(app.client).discard(queue, **fields)}, "discarded")
 
 
 def register(parent: click.Group) -> None:
@@ -110,9 +110,25 @@ def _build_filter(*, tenant: str | None, job: str | None, message: tuple[str, ..
     return drop_missing(tenant=tenant, job_id=job, message_ids=list(message) or None)
 
 
-def _show_counts(app: App, counts: dict[str, int], action: str) -> None:
+def _show_results(app: App, results: dict[str, RedriveResult], action: str) -> None:
+    """Print how many messages were handled. Raises AdminApiError if some may be left that should be, too."""
+    counts = {queue: result.handled for queue, result in results.items()}
     if app.as_json:
         app.show_fields(counts)
-        return
-    for queue, count in counts.items():
-        print_line(f"{queue}: {count} {action}")
+    else:
+        for queue, count in counts.items():
+            print_line(f"{queue}: {count} {action}")
+    left = [_describe_left(queue, result) for queue, result in results.items() if not result.is_complete]
+    if left:
+        raise AdminApiError(
+            "; ".join(left), hint="look at them with `proxyctl dead-letters peek`, or repeat the command"
+        )
+
+
+def _describe_left(queue: str, result: RedriveResult) -> str:
+    if result.done:
+        return f"{queue}: {result.skipped} messages could not be redriven and are left"
+    return (
+        f"{queue}: the end of the queue was not reached; of the messages before it,"
+        f" {result.skipped} were skipped and are left"
+    )

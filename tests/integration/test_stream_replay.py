@@ -22,7 +22,7 @@ def test_redriven_dead_letter_replays_the_records_of_the_stream(stack: Stack, ap
             MessageBody=json.dumps(build_stream_dead_letter(stack, job["id"])),
         )
         redriver = Redriver(AdminClient(stack.api_url, stack.admin_key))
-        assert redriver.redrive_queue("notify-stream", rate_per_second=10) == 1
+        assert redriver.redrive_queue("notify-stream", rate_per_second=10).handled == 1
         [request] = receiver.wait_for(lambda requests: len(requests) == 1, "the webhook")
 
     assert (request.prediction["id"], request.prediction["status"]) == (job["id"], "succeeded")

@@ -232,7 +232,8 @@ class _ChaosRun:
         redriven = 0
         for _ in range(_MAX_REDRIVE_ROUNDS):
             with self._screen.step("redriving dead letters") as done:
-                redriven_by_queue = redriver.redrive_all(rate_per_second=_REDRIVE_MESSAGES_PER_SECOND)
+                results = redriver.redrive_all(rate_per_second=_REDRIVE_MESSAGES_PER_SECOND)
+                redriven_by_queue = {queue: result.handled for queue, result in results.items()}
                 redriven += sum(redriven_by_queue.values())
                 done(f"redriven {redriven_by_queue or 'nothing'}")
             self._wait_for_empty_queues()

@@ -375,6 +375,36 @@ def test_broken_audit_trail_fails(run: Callable[..., Outcome], served: Served) -
     assert "hash differs (record 1004)" in shown.errors
 
 
+@pytest.mark.parametrize(
+    ("command", "result", "left"),
+    [
+        (
+            "redrive dispatch --tenant acme",
+            {"handled": 0, "skipped": 9000, "done": False},
+            "9000 were skipped",
+        ),
+        (
+            "discard dispatch --tenant acme",
+            {"handled": 0, "skipped": 9000, "done": False},
+            "9000 were skipped",
+        ),
+        ("redrive dispatch", {"handled": 4, "skipped": 2, "done": True}, "2 messages could not be redriven"),
+    ],
+)
+def test_unfinished_redrive_fails_and_says_what_is_left(
+    run: Callable[..., Outcome], served: Served, command: str, result: dict[str, Any], left: str
+) -> None:
+    with responses.RequestsMock() as mock:
+        mock.post(re.compile(f"{URL}/admin/queues/dispatch/(redrive|discard)"), json=result)
+        shown = run("dead-letters", *command.split())
+        as_json = run("dead-letters", *command.split(), "--json")
+    assert (shown.exit_code, as_json.exit_code) == (1, 1)
+    assert shown.output.startswith(f"dispatch: {result['handled']} ")
+    assert left in shown.errors
+    assert as_json.json == {"dispatch": result["handled"]}
+    assert left in json.loads(as_json.errors)["error"]["message"]
+
+
 def test_redelivery_goes_on_by_cursor(served: Served, run: Callable[..., Outcome]) -> None:
     command = ("deliveries", "redeliver-failed", "acme", "--since", "2026-01-30T00:00:00Z", "--json")
     assert run(*command).json == {"redelivered": 10}
