@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 ROOT_SECRET = "r" * 64
 SAMPLE_KEY = ApiKeySecret("sample234567", "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefg")
 _EVENTS = Path(__file__).parents[2] / "events"
-_QUEUES = ("dispatch", "batch_dispatch", "track", "harvest", "notify")
-_ONLY_DEAD_LETTER_QUEUES = ("bus", "notify_stream", "sweep")
+_QUEUES = ("dispatch", "batch-dispatch", "track", "harvest", "notify")
+_ONLY_DEAD_LETTER_QUEUES = ("bus", "notify-stream", "sweep")
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,10 @@ def _clear_caches(prefix: str) -> None:
 def _create_queues() -> dict[str, str]:
     """Return the environment variables with the URLs of the queues."""
     sqs = boto3.client("sqs")
-    names = [f"{name}_queue" for name in _QUEUES]
-    names += [f"{name}_dead_letter_queue" for name in (*_QUEUES, *_ONLY_DEAD_LETTER_QUEUES)]
-    return {f"{name.upper()}_URL": sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
+    urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in _QUEUES}
+    for name in (*_QUEUES, *_ONLY_DEAD_LETTER_QUEUES):
+        sqs.create_queue(QueueName=f"{name}-dead-letters")
+    return {
+        **{f"{name.replace('-', '_').upper()}_QUEUE_URL": url for name, url in urls.items()},
+        "QUEUES_PREFIX": urls["dispatch"].removesuffix("dispatch"),
+    }

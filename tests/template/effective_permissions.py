@@ -54,14 +54,15 @@ SAM_POLICIES = {
 
 def get_function_permissions(stack: Stack, function: Resource) -> set[Permission]:
     role = stack.resources[referenced_id(function.properties["Role"])]
-    statements = [
-        statement
-        for policy in role.properties.get("Policies", [])
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
+    documents = [policy["PolicyDocument"] for policy in role.properties.get("Policies", [])]
+    arns = role.properties.get("ManagedPolicyArns", [])
+    own = [stack.resources[referenced_id(arn)] for arn in arns if referenced_id(arn)]
+    documents += [policy.properties["PolicyDocument"] for policy in own]
+    statements = [statement for document in documents for statement in document["Statement"]]
     permissions = set(_iterate_allowed(statements))
-    for arn in role.properties.get("ManagedPolicyArns", []):
-        permissions |= {(action, "*") for action in SAM_POLICIES.get(get_policy_name(arn), {"*"})}
+    for arn in arns:
+        if not referenced_id(arn):
+            permissions |= {(action, "*") for action in SAM_POLICIES.get(get_policy_name(arn), {"*"})}
     permissions = {left for permission in permissions for left in _subtract_denials(permission, statements)}
     boundary = stack.resources.get(referenced_id(role.properties.get("PermissionsBoundary")))
     if boundary is None:

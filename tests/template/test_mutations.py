@@ -22,7 +22,7 @@ from tests.template.rules import (
     permissions,
 )
 from tests.template.variants import VARIANTS, load_variant
-from tools.template.stack import MAIN, Stack, Templates
+from tools.template.stack import MAIN, Stack, Templates, iterate_parts
 
 type Mutation = Callable[[Templates], None]
 type Case = tuple[Rule, str, Mutation]
@@ -107,20 +107,18 @@ def put_in_statement(key: str, value: Any) -> Mutation:
     return put(f"AuthorizeFunctionRole/Properties/Policies/1/PolicyDocument/Statement/0/{key}", value)
 
 
-def remove_from_statement(function: str, sid: str, *path: str) -> Mutation:
-    """Remove the part at `path` of a statement of the function's role, or all of the statement."""
+def remove_from_statement(resource: str, sid: str, *path: str) -> Mutation:
+    """Remove the part at `path` of a statement, or all of it, of a function's role or of a managed policy."""
 
     def mutate(templates: Templates) -> None:
-        role = f"{function}Role"
-        policies = templates[MAIN]["Resources"][role]["Properties"]["Policies"]
-        [(policy, statement)] = [
-            (policy, statement)
-            for policy, item in enumerate(policies)
-            for statement, part in enumerate(item["PolicyDocument"]["Statement"])
-            if part.get("Sid") == sid
+        resources = templates[MAIN]["Resources"]
+        name = f"{resource}Role" if f"{resource}Role" in resources else resource
+        [found] = [
+            place
+            for place, part in iterate_parts(resources[name])
+            if isinstance(part, dict) and part.get("Sid") == sid
         ]
-        steps = ("Properties/Policies", str(policy), "PolicyDocument/Statement", str(statement), *path)
-        put("/".join((role, *steps)))(templates)
+        put("/".join((name, *found.strip("/").split("/"), *path)))(templates)
 
     return mutate
 
@@ -175,7 +173,7 @@ CASES: list[Case] = [
     (
         messaging.check_redrives_of_invocations,
         "default",
-        remove_from_statement("AdminFunction", "Invoke", "Resource/1"),
+        remove_from_statement("OperatorPolicy", "Invoke", "Resource/1"),
     ),
     (messaging.check_dead_letter_alarms, "default", put("SweepDeadLetterAlarm")),
     (messaging.check_dead_letter_alarms, "default", put("BusDeadLetterAlarm/Properties/Threshold", 100)),

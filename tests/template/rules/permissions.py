@@ -28,11 +28,8 @@ STATEMENT_REASONS = {
     ("DataKey", "kms:Encrypt"): _KEY_REASON,
     ("DataKey", "kms:Decrypt"): _KEY_REASON,
     ("DataKey", "kms:Encrypt*"): _KEY_REASON,
-    **{
-        (f"{function}FunctionRole", action): _NO_RESOURCE_REASON
-        for function in ("Admin", "Console")
-        for action in ("cloudwatch:GetMetricData", "events:ListReplays")
-    },
+    ("OperatorPolicy", "cloudwatch:GetMetricData"): _NO_RESOURCE_REASON,
+    ("OperatorPolicy", "events:ListReplays"): _NO_RESOURCE_REASON,
 }
 _VPC_REASON = "Lambda checks these on all resources, whatever the subnet"
 # Actions that functions may do on all resources, and why.

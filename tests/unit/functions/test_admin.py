@@ -82,7 +82,7 @@ def test_key_without_admin_scope_is_forbidden() -> None:
 def test_redrive_moves_dead_letter_to_its_queue() -> None:
     sqs = boto3.client("sqs")
     body = json.dumps({"kind": "submit", "tenant": "acme", "job_id": "j1", "correlation_id": ""})
-    sqs.send_message(QueueUrl=os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"], MessageBody=body)
+    sqs.send_message(QueueUrl=f"{os.environ['QUEUES_PREFIX']}dispatch-dead-letters", MessageBody=body)
     _, queues = call("queues")
     assert {queue["name"]: queue["dead_letters"]["waiting"] for queue in queues["results"]}["dispatch"] == 1
     assert call("redrive") == (200, {"handled": 1, "skipped": 0, "done": True})

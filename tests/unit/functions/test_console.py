@@ -895,7 +895,7 @@ def test_forbidden_url_is_shown_beside_the_form(tenant: Browser) -> None:
 
 
 def test_dead_letters_are_shown_redriven_and_discarded(operator: Browser) -> None:
-    sqs, url = boto3.client("sqs"), os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"]
+    sqs, url = boto3.client("sqs"), f"{os.environ['QUEUES_PREFIX']}dispatch-dead-letters"
     for job_id in ("j1", "j2"):
         body = {"kind": "submit", "tenant": "acme", "job_id": job_id, "correlation_id": HOSTILE}
         sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body))
@@ -911,7 +911,7 @@ def test_dead_letters_are_shown_redriven_and_discarded(operator: Browser) -> Non
 
 
 def test_bodies_of_dead_letters_are_shown_as_far_as_they_fit(operator: Browser) -> None:
-    sqs, url = boto3.client("sqs"), os.environ["DISPATCH_DEAD_LETTER_QUEUE_URL"]
+    sqs, url = boto3.client("sqs"), f"{os.environ['QUEUES_PREFIX']}dispatch-dead-letters"
     for _ in range(10):
         body = json.dumps({"tenant": "acme", "text": '"' * 120_000})
         sqs.send_message(QueueUrl=url, MessageBody=body)
@@ -1126,7 +1126,7 @@ def test_replay_is_started_and_stopped(operator: Browser, monkeypatch: pytest.Mo
     events = boto3.client("events")
     bus = events.describe_event_bus(Name="default")["Arn"]
     variables = {
-        "EVENT_BUS_ARN": bus,
+        "EVENT_BUS": "default",
         "EVENT_ARCHIVE_ARN": events.create_archive(ArchiveName="a", EventSourceArn=bus)["ArchiveArn"],
         "HARVEST_RULE_ARN": events.put_rule(Name="h", EventPattern='{"source": ["x"]}')["RuleArn"],
         "TRACK_RULE_ARN": events.put_rule(Name="t", EventPattern='{"source": ["x"]}')["RuleArn"],

@@ -139,7 +139,6 @@ EVENT_BUS = _required_text(
     ("admin", "batch", "console", "deliver", "dispatch", "ingest", "notify", "sweep", "webhook"),
     "Event bus of the service",
 )
-EVENT_BUS_ARN = _text("EVENT_BUS_ARN", "", _OPERATORS, "Event bus that replays deliver to")
 EVENT_ARCHIVE_ARN = _text("EVENT_ARCHIVE_ARN", "", _OPERATORS, "Archive of the bus; empty without one")
 HARVEST_RULE_ARN = _text("HARVEST_RULE_ARN", "", _OPERATORS, "Rule that replays deliver to harvest by")
 TRACK_RULE_ARN = _text("TRACK_RULE_ARN", "", _OPERATORS, "Rule that replays deliver to track by")
@@ -153,7 +152,6 @@ BATCH_DISPATCH_QUEUE_URL = _required_text(
     ("admin", "batch", "console", "dispatch", "notify", "sweep"),
     "Queue of the dispatch function for jobs of large batches",
 )
-TRACK_QUEUE_URL = _required_text("TRACK_QUEUE_URL", ("admin", "console"), "Queue of the track function")
 HARVEST_QUEUE_URL = _required_text(
     "HARVEST_QUEUE_URL", ("admin", "console", "harvest", "sweep"), "Queue of the harvest function"
 )
@@ -162,37 +160,10 @@ NOTIFY_QUEUE_URL = _required_text(
     ("admin", "batch", "console", "deliver", "endpoints", "notify", "sweep"),
     "Queue of the deliver function",
 )
-DISPATCH_DEAD_LETTER_QUEUE_URL = _required_text(
-    "DISPATCH_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the dispatch queue"
-)
-BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL = _required_text(
-    "BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL",
+QUEUES_PREFIX = _required_text(
+    "QUEUES_PREFIX",
     ("admin", "console"),
-    "Dead-letter queue of the dispatch function's queue for large batches",
-)
-TRACK_DEAD_LETTER_QUEUE_URL = _required_text(
-    "TRACK_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the track queue"
-)
-HARVEST_DEAD_LETTER_QUEUE_URL = _required_text(
-    "HARVEST_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the harvest queue"
-)
-NOTIFY_DEAD_LETTER_QUEUE_URL = _required_text(
-    "NOTIFY_DEAD_LETTER_QUEUE_URL", ("admin", "console"), "Dead-letter queue of the deliver function's queue"
-)
-BUS_DEAD_LETTER_QUEUE_URL = _required_text(
-    "BUS_DEAD_LETTER_QUEUE_URL",
-    ("admin", "console"),
-    "Queue of events that a rule of the bus could not deliver",
-)
-NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL = _required_text(
-    "NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL",
-    ("admin", "console"),
-    "Queue of stream batches that notify could not process",
-)
-SWEEP_DEAD_LETTER_QUEUE_URL = _required_text(
-    "SWEEP_DEAD_LETTER_QUEUE_URL",
-    ("admin", "console"),
-    "Queue of failed invocations of the scheduled functions",
+    "What the URL of a queue has before its name; all variables of a function have room for 4 kB",
 )
 NOTIFY_TOPIC_ARN = _text(
     "NOTIFY_TOPIC_ARN", "", ("notify",), "SNS topic that receives every status change; none if empty"

@@ -85,29 +85,19 @@ from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.settings import (
     ACCESS_TABLE,
     AUTHORIZER_CACHE_SECONDS,
-    BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL,
-    BATCH_DISPATCH_QUEUE_URL,
-    BUS_DEAD_LETTER_QUEUE_URL,
     DEFAULT_BURST_LIMIT,
     DEFAULT_MONTHLY_QUOTA,
     DEFAULT_RATE_LIMIT,
-    DISPATCH_DEAD_LETTER_QUEUE_URL,
     DISPATCH_QUEUE_URL,
     ENABLE_USAGE_PLANS,
-    HARVEST_DEAD_LETTER_QUEUE_URL,
     HARVEST_QUEUE_URL,
     JOB_RETENTION_DAYS,
     KMS_KEY_ID,
-    NOTIFY_DEAD_LETTER_QUEUE_URL,
-    NOTIFY_QUEUE_URL,
-    NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL,
     PRIVATE_OUTPUTS_KEY_ID,
     PUBLIC_BASE_URL,
+    QUEUES_PREFIX,
     REPLICATE_PROXY_TABLE,
     REPLICATE_WEBHOOK_SECRET,
-    SWEEP_DEAD_LETTER_QUEUE_URL,
-    TRACK_DEAD_LETTER_QUEUE_URL,
-    TRACK_QUEUE_URL,
     USAGE_PLAN_PREFIX,
     USAGE_TABLE,
 )
@@ -120,14 +110,8 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.concurrency import ConcurrencyService
 
 
-# Source queue and dead-letter queue by name
-_QUEUES = {
-    "dispatch": (DISPATCH_QUEUE_URL, DISPATCH_DEAD_LETTER_QUEUE_URL),
-    "batch-dispatch": (BATCH_DISPATCH_QUEUE_URL, BATCH_DISPATCH_DEAD_LETTER_QUEUE_URL),
-    "track": (TRACK_QUEUE_URL, TRACK_DEAD_LETTER_QUEUE_URL),
-    "harvest": (HARVEST_QUEUE_URL, HARVEST_DEAD_LETTER_QUEUE_URL),
-    "notify": (NOTIFY_QUEUE_URL, NOTIFY_DEAD_LETTER_QUEUE_URL),
-}
+# Queues that have a dead-letter queue
+_QUEUES = ("dispatch", "batch-dispatch", "track", "harvest", "notify")
 _STREAM_NOTE = "Holds positions in the table's stream; a redrive replays the changes, for 24 hours"
 _SWEEP_NOTE = "Holds failed runs of the schedules; a redrive repeats them, as the next run does"
 
@@ -136,18 +120,21 @@ def build_dead_letter_queues(
     env: Environment, invocations: FailedInvocations
 ) -> Mapping[str, DeadLetterQueue]:
     """Return the dead-letter queues by the name that operators use."""
-    queues = {
-        name: DeadLetterQueue(env[dead_letter_queue], source_url=env[source])
-        for name, (source, dead_letter_queue) in _QUEUES.items()
-    }
-    source_urls_by_target = {env[source].rpartition("/")[2]: env[source] for source, _ in _QUEUES.values()}
+
+    def build_url(name: str) -> str:
+        return f"{env[QUEUES_PREFIX]}{name}-dead-letters"
+
+    source_urls = {name: f"{env[QUEUES_PREFIX]}{name}" for name in _QUEUES}
     return {
-        **queues,
-        "bus": DeadLetterQueue(env[BUS_DEAD_LETTER_QUEUE_URL], source_urls_by_target=source_urls_by_target),
-        "notify-stream": DeadLetterQueue(
-            env[NOTIFY_STREAM_DEAD_LETTER_QUEUE_URL], retry=invocations.retry, note=_STREAM_NOTE
+        **{name: DeadLetterQueue(build_url(name), source_url=url) for name, url in source_urls.items()},
+        "bus": DeadLetterQueue(
+            build_url("bus"),
+            source_urls_by_target={url.rpartition("/")[2]: url for url in source_urls.values()},
         ),
-        "sweep": DeadLetterQueue(env[SWEEP_DEAD_LETTER_QUEUE_URL], retry=invocations.retry, note=_SWEEP_NOTE),
+        "notify-stream": DeadLetterQueue(
+            build_url("notify-stream"), retry=invocations.retry, note=_STREAM_NOTE
+        ),
+        "sweep": DeadLetterQueue(build_url("sweep"), retry=invocations.retry, note=_SWEEP_NOTE),
     }
 
 

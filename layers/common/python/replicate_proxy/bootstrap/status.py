@@ -26,7 +26,7 @@ from replicate_proxy.operations.replays import ReplayService
 from replicate_proxy.operations.replicate_status import ReplicateStatusService
 from replicate_proxy.settings import (
     EVENT_ARCHIVE_ARN,
-    EVENT_BUS_ARN,
+    EVENT_BUS,
     HARVEST_RULE_ARN,
     REPLICATE_WEBHOOK_SECRET,
     TRACK_RULE_ARN,
@@ -86,6 +86,9 @@ def build_replicate_status(search: JobSearch) -> ReplicateStatusService:
 
 def build_replay_service(audit: AuditLog) -> ReplayService:
     rules = {"harvest": env[HARVEST_RULE_ARN], "track": env[TRACK_RULE_ARN]}
-    addresses = ArchiveAddresses(env[EVENT_ARCHIVE_ARN], env[EVENT_BUS_ARN], rules)
+    archive = env[EVENT_ARCHIVE_ARN]
+    # The bus has the same region and account (Service Authorization Reference, Amazon EventBridge).
+    bus = f"{archive.rpartition(':')[0]}:event-bus/{env[EVENT_BUS]}"
+    addresses = ArchiveAddresses(archive, bus, rules)
     replays = EventBridgeReplays(get_client("events"), addresses) if addresses.archive else None
     return ReplayService(replays, list(rules), clock=clock, audit=audit)
