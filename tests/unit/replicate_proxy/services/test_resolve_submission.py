@@ -168,6 +168,17 @@ def _list_prediction(pipeline: Pipeline, replicate_id: str, model: str, created_
     }
 
 
+def test_listed_prediction_with_invalid_webhook_does_not_stop_the_search(pipeline: Pipeline) -> None:
+    # Given a prediction of other software in the account, whose webhook is no URL
+    job = accept_job_with_lost_request(pipeline)
+    _list_prediction(pipeline, "p7", "other/app", pipeline.clock.now())
+    pipeline.replicate.predictions["p7"]["webhook"] = "https://[example.com]/hook"
+
+    pipeline.pass_time(pipeline.timeouts.resubmit_after_seconds + 120)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).attempt) == (S.SUBMITTED, 2)
+
+
 def _put_doubtful_job(pipeline: Pipeline, tenant: str, **fields: Any) -> Job:
     """Store a job whose create request has an unknown outcome."""
     now = pipeline.clock.now()

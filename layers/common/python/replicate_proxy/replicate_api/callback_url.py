@@ -72,7 +72,11 @@ class CallbackUrls:
 
     def parse_url(self, url: str | None) -> AttemptReference | None:
         """Return the attempt that a whole URL names, as Replicate echoes it with a prediction."""
-        query = parse_qs(urlsplit(url or "").query)
+        try:
+            query = parse_qs(urlsplit(url or "").query)
+        except ValueError:
+            # Predictions of other software in the account may have any text as their webhook.
+            return None
         return self.parse_query({name: values[0] for name, values in query.items()})
 
 
