@@ -40,6 +40,8 @@ class FakeReplicate:
         # The stream URL of predictions; None if their models do not stream.
         self.stream_url: str | None = None
         self.keeps_output_of_canceled = False
+        # Entries of each page of the list that have no ID or no status.
+        self.unreadable_entries: list[object] = []
         self._next_numbers = itertools.count(1)
 
     def acquire_batch_slot(self) -> CreateDelay | None:
@@ -101,9 +103,7 @@ class FakeReplicate:
         start = int(cursor or 0)
         page = matching[start : start + PAGE_SIZE]
         next_cursor = str(start + PAGE_SIZE) if len(matching) > start + PAGE_SIZE else None
-        return UpstreamPredictionPage(
-            tuple(UpstreamPrediction.parse(dict(entry)) for entry in page), next_cursor
-        )
+        return UpstreamPredictionPage.parse([*map(dict, page), *self.unreadable_entries], next_cursor)
 
     def start(self, prediction_id: str) -> None:
         self._update(prediction_id, status="processing", started_at=format_timestamp(self.clock.now()))

@@ -248,7 +248,25 @@ def test_list_returns_no_cursor_on_last_page(start_server: StartServer, build_cl
     assert build_client(server.url).list().next_cursor is None
 
 
-@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"results": [{"status": "starting"}]}'])
+def test_list_leaves_out_and_counts_unreadable_entries(
+    start_server: StartServer, build_client: BuildClient
+) -> None:
+    without_id = {name: value for name, value in PREDICTION.items() if name != "id"}
+    entries = [without_id, PREDICTION, {**PREDICTION, "status": None}, "text"]
+    page = build_client(start_server(respond_with(200, {"next": None, "results": entries})).url).list()
+    assert [prediction.id for prediction in page.results] == [PREDICTION["id"]]
+    assert page.unreadable_count == 3
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]",
+        b"{}",
+        b'{"results": [{"status": "starting"}]}',
+        b'{"results": [], "next": "https://[api]/v1/predictions?cursor=x"}',
+    ],
+)
 def test_list_raises_when_page_is_unreadable(
     start_server: StartServer, build_client: BuildClient, body: bytes
 ) -> None:

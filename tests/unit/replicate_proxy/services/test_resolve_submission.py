@@ -179,6 +179,31 @@ def test_listed_prediction_with_invalid_webhook_does_not_stop_the_search(pipelin
     assert (pipeline.get_job(job).status, pipeline.get_job(job).attempt) == (S.SUBMITTED, 2)
 
 
+def test_prediction_is_found_beside_an_unreadable_entry(pipeline: Pipeline) -> None:
+    job = accept_job_with_lost_response(pipeline)
+    pipeline.replicate.unreadable_entries = [{"id": "p8"}]
+
+    pipeline.pass_time(600)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).replicate_id) == (S.SUBMITTED, "p1")
+
+
+def test_job_is_never_resubmitted_while_an_unreadable_entry_may_be_its_own(pipeline: Pipeline) -> None:
+    # Given a prediction of other software, and one that has no ID in the list
+    job = accept_job_with_lost_request(pipeline)
+    _list_prediction(pipeline, "p7", "other/app", pipeline.clock.now())
+    pipeline.replicate.predictions["p7"]["webhook"] = "https://example.com/hook"
+    pipeline.replicate.unreadable_entries = [{"status": "starting"}]
+
+    pipeline.pass_time(600)
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
+    pipeline.pass_time(1200)
+
+    assert pipeline.get_job(job).status is S.FAILED
+    assert pipeline.get_job(job).attempt == 1
+    assert pipeline.replicate.predictions.keys() == {"p7"}
+
+
 def _put_doubtful_job(pipeline: Pipeline, tenant: str, **fields: Any) -> Job:
     """Store a job whose create request has an unknown outcome."""
     now = pipeline.clock.now()

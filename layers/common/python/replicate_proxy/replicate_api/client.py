@@ -287,12 +287,17 @@ def _encode_body(body: Mapping[str, Any]) -> bytes:
 def _parse_page(parsed: Any) -> UpstreamPredictionPage:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("results"), list):
         raise UnexpectedResponseError("a page of predictions must have results")
-    next_url = parsed.get("next")
-    cursors = parse_qs(urlsplit(next_url).query).get("cursor") if isinstance(next_url, str) else None
-    return UpstreamPredictionPage(
-        results=tuple(UpstreamPrediction.parse(entry) for entry in parsed["results"]),
-        next_cursor=cursors[0] if cursors else None,
-    )
+    return UpstreamPredictionPage.parse(parsed["results"], _parse_cursor(parsed.get("next")))
+
+
+def _parse_cursor(next_url: object) -> str | None:
+    if not isinstance(next_url, str):
+        return None
+    try:
+        cursors = parse_qs(urlsplit(next_url).query).get("cursor")
+    except ValueError as error:
+        raise UnexpectedResponseError("the next page must have a URL") from error
+    return cursors[0] if cursors else None
 
 
 def _parse_account_name(parsed: Any) -> str:

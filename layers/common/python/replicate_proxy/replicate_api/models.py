@@ -8,7 +8,7 @@ Recorded responses lack `output` and `data_removed` on create and have `logs: nu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -96,10 +96,27 @@ class UpstreamPrediction:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPredictionPage:
-    """Up to 100 of the account's predictions, newest first. `next_cursor` is None on the last page."""
+    """Up to 100 of the account's predictions, newest first. `next_cursor` is None on the last page.
+
+    `unreadable_count` entries of the page are left out, since they have no valid ID or no status.
+    """
 
     results: tuple[UpstreamPrediction, ...]
     next_cursor: str | None
+    unreadable_count: int = 0
+
+    @classmethod
+    def parse(cls, entries: Sequence[object], next_cursor: str | None) -> Self:
+        """Parse a page. Raise UnexpectedResponseError if it has entries, but none that can be read."""
+        results: list[UpstreamPrediction] = []
+        for entry in entries:
+            try:
+                results.append(UpstreamPrediction.parse(entry))
+            except UnexpectedResponseError:
+                continue
+        if entries and not results:
+            raise UnexpectedResponseError("no prediction of a page can be read")
+        return cls(tuple(results), next_cursor, len(entries) - len(results))
 
 
 def _parse_status(value: object) -> UpstreamStatus:

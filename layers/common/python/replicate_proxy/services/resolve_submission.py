@@ -4,8 +4,9 @@ Replicate's list of predictions is searched around the time of sending. A predic
 belongs to the job that the URL names. One without may be the job's if its model and input are equal, but just
 as well that of another job with an equal request. The job adopts it only after the time in which a callback
 would have come, only if no job of another tenant can have created it, and only if there is one for each job
-that waits for one. Until then, and where Replicate has deleted the input, the job waits: nothing is sent
-again while its prediction may exist, and nothing is taken that another job would have to send again.
+that waits for one. Until then, and where Replicate has deleted the input or lists an entry that cannot be
+read, the job waits: nothing is sent again while its prediction may exist, and nothing is taken that another
+job would have to send again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -76,12 +78,21 @@ class PredictionLister(Protocol):
     ) -> UpstreamPredictionPage: ...
 
 
+class _Match(Enum):
+    """What a listed prediction is to the job; the last two as in `_SearchResult`."""
+
+    NONE = "none"
+    OWN = "own"
+    LOOKALIKE = "lookalike"
+    DOUBTFUL = "doubtful"
+
+
 @dataclass(frozen=True, slots=True)
 class _SearchResult:
     """The job's own prediction, if one names the job; else what may be its own.
 
     `lookalikes` have the job's model and input and no owner. `is_doubtful`: one may be the job's, but its
-    input is deleted, or another job has ended that it may belong to as well.
+    input is deleted, or its entry cannot be read, or another job has ended that it may belong to as well.
     """
 
     own: UpstreamPrediction | None = None
@@ -218,24 +229,35 @@ class SubmissionResolver:
         past_ids = {past.replicate_id for past in job.past_attempts}
         lookalikes: list[UpstreamPrediction] = []
         is_doubtful = False
-        for prediction in self._list_around(job):
-            if prediction.id in past_ids:
-                continue
-            attempt = self.urls.parse_url(prediction.webhook)
-            if attempt is not None:
-                if (attempt.tenant, attempt.job_id) == (job.tenant, job.id):
+        for page in self._list_around(job):
+            if page.unreadable_count:
+                # Any of them may be the job's own, so that the job must not be sent again.
+                is_doubtful = True
+                logger.warning("listed predictions are unreadable", count=page.unreadable_count)
+            for prediction in page.results:
+                match = _Match.NONE if prediction.id in past_ids else self._match(job, prediction)
+                if match is _Match.OWN:
                     return _SearchResult(own=prediction)
-            elif prediction.webhook is None and self._looks_alike(job, prediction):
-                owner = self.store.get_prediction_owner(job.account.qualify(prediction.id))
-                if owner is None and not prediction.data_removed:
+                if match is _Match.LOOKALIKE:
                     lookalikes.append(prediction)
-                elif owner is None or owner.claim is PredictionClaim.DISPUTED:
-                    is_doubtful = True
-                elif (owner.tenant, owner.job_id) == (job.tenant, job.id):
-                    return _SearchResult(own=prediction)
+                is_doubtful = is_doubtful or match is _Match.DOUBTFUL
         return _SearchResult(lookalikes=lookalikes, is_doubtful=is_doubtful)
 
-    def _list_around(self, job: Job) -> Iterator[UpstreamPrediction]:
+    def _match(self, job: Job, prediction: UpstreamPrediction) -> _Match:
+        attempt = self.urls.parse_url(prediction.webhook)
+        if attempt is not None:
+            is_own = (attempt.tenant, attempt.job_id) == (job.tenant, job.id)
+            return _Match.OWN if is_own else _Match.NONE
+        if prediction.webhook is not None or not self._looks_alike(job, prediction):
+            return _Match.NONE
+        owner = self.store.get_prediction_owner(job.account.qualify(prediction.id))
+        if owner is None:
+            return _Match.DOUBTFUL if prediction.data_removed else _Match.LOOKALIKE
+        if owner.claim is PredictionClaim.DISPUTED:
+            return _Match.DOUBTFUL
+        return _Match.OWN if (owner.tenant, owner.job_id) == (job.tenant, job.id) else _Match.NONE
+
+    def _list_around(self, job: Job) -> Iterator[UpstreamPredictionPage]:
         lister, sending_time = self.get_lister(job.account), _get_sending_time(job)
         cursor: str | None = None
         for _ in range(_MAX_PAGES):
@@ -244,7 +266,7 @@ class SubmissionResolver:
                 created_before=sending_time + _MAX_AFTER_SENDING,
                 cursor=cursor,
             )
-            yield from page.results
+            yield page
             cursor = page.next_cursor
             if cursor is None:
                 return
