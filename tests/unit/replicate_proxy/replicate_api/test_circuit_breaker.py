@@ -24,6 +24,7 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
+    TokenUnavailableError,
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
@@ -113,6 +114,12 @@ def test_any_response_resets_failures(build_breaker: BuildBreaker, error: Except
     assert breaker.read_status().failures == 0
 
 
+def test_breaker_stays_closed_when_our_token_cannot_be_read(build_breaker: BuildBreaker) -> None:
+    breaker = build_breaker()
+    fail(breaker, TokenUnavailableError("throttled by SSM"), 10)
+    assert breaker.call(succeed) == "result"
+
+
 def test_success_resets_failures_of_other_functions(build_breaker: BuildBreaker) -> None:
     breaker, other = build_breaker(), build_breaker()
     for _ in range(5):
@@ -170,7 +177,10 @@ def fail_probe(build_breaker: BuildBreaker, clock: FakeClock, error: Exception) 
     return breaker
 
 
-@pytest.mark.parametrize("error", [RetryableError("no token"), KeyError("a bug")])
+@pytest.mark.parametrize(
+    "error",
+    [RetryableError("no token"), TokenUnavailableError("no token"), KeyError("a bug")],
+)
 def test_probe_that_fails_for_another_reason_does_not_close_breaker(
     build_breaker: BuildBreaker, clock: FakeClock, error: Exception
 ) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.errors import ConfigurationError, RetryableError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.observability import Metric
@@ -19,6 +19,7 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
+    TokenUnavailableError,
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
@@ -200,6 +201,24 @@ class TestToken:
         with pytest.raises(ConfigurationError):
             client.get("abc")
         assert emitted.sum(Metric.TOKEN_REJECTED) == 1
+
+    @pytest.mark.parametrize("failing_read", [1, 2], ids=["before sending", "after a 401"])
+    def test_create_is_not_accepted_when_store_of_token_fails(
+        self, start_server: StartServer, emitted: MetricsReader, failing_read: int
+    ) -> None:
+        def get_token(refresh: bool) -> str:
+            reads.append(refresh)
+            if len(reads) == failing_read:
+                raise RetryableError("cannot read secret /token: ThrottlingException")
+            return "r8_old"
+
+        reads: list[bool] = []
+        server = start_server(respond_with(401, UNAUTHENTICATED))
+        client = ReplicateClient(open_session(), server.url, get_token)
+        with pytest.raises(TokenUnavailableError):
+            client.create(SUBMISSION, {})
+        assert server.connections == failing_read - 1
+        assert emitted.sum(Metric.TOKEN_REJECTED) == 0
 
     @pytest.mark.parametrize("token", ["", "r8_x\r\nX-Evil: 1", "r8 x", "r8_é"])
     def test_invalid_token_is_neither_sent_nor_quoted(

@@ -27,6 +27,7 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
+    TokenUnavailableError,
     UnexpectedResponseError,
 )
 from tests.support.builders import make_job
@@ -122,6 +123,7 @@ def test_dispatch_raises_not_found_when_job_does_not_exist(pipeline: Pipeline) -
         (ThrottledError("slow down", retry_after=7), 7, 0, "rate_limit"),
         (BreakerOpenError("open", retry_after=20), 20, 0, "circuit_open"),
         (TokenRejectedError("our token", retry_after=60), 60, 0, "token_rejected"),
+        (TokenUnavailableError("throttled by SSM"), 5, 1, "not_accepted"),
         (ConfigurationError("no token"), 60, 1, "configuration"),
         (NotAcceptedError("long", retry_after=5000), 900, 1, "not_accepted"),
     ],

@@ -24,6 +24,7 @@ from replicate_proxy.replicate_api.errors import (
     RejectedError,
     ThrottledError,
     TokenRejectedError,
+    TokenUnavailableError,
     UnexpectedResponseError,
     UpstreamUnavailableError,
 )
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 OUTAGES = (NotAcceptedError, OutcomeUnknownError, UpstreamUnavailableError)
 """No connection, no response, or 5xx."""
 
-NOT_OUTAGES = (ThrottledError, TokenRejectedError, BreakerOpenError)
-"""Subclasses of the above that are a response, or that come from the breaker itself."""
+NOT_OUTAGES = (ThrottledError, TokenRejectedError, TokenUnavailableError, BreakerOpenError)
+"""Subclasses of the above that are a response, or that come from the proxy itself."""
 
 _RESPONSES = (ThrottledError, TokenRejectedError, RejectedError, UnexpectedResponseError)
 """Errors that show that Replicate is up. Others show nothing: the call may have failed before it was sent."""

@@ -13,7 +13,7 @@ import requests
 
 from replicate_proxy import __version__
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import ConfigurationError
+from replicate_proxy.errors import ConfigurationError, RetryableError
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.observability import Metric, count
 from replicate_proxy.replicate_api.error_mapping import (
@@ -27,6 +27,7 @@ from replicate_proxy.replicate_api.errors import (
     NotAcceptedError,
     RejectedError,
     TokenRejectedError,
+    TokenUnavailableError,
     UnexpectedResponseError,
 )
 from replicate_proxy.replicate_api.models import UpstreamPrediction, UpstreamPredictionPage
@@ -67,10 +68,11 @@ class _Call:
 class ReplicateClient:
     """The HTTP client. `base_url` is the origin, without /v1; `get_token(True)` reads our API token again.
 
-    Every method raises the errors of `replicate_api.errors` and nothing else. After a 401 the token is read
-    again and, if it has changed, the call is repeated: a rejected request was definitely not accepted.
-    `session` should come from `connection.open_session`; with any other, every create that breaks has an
-    unknown outcome. `rejected_metric` counts the calls whose token is rejected or cannot be read.
+    Every method raises the errors of `replicate_api.errors`, and ConfigurationError if there is no token.
+    After a 401 the token is read again and, if it has changed, the call is repeated: a rejected request was
+    definitely not accepted. `session` should come from `connection.open_session`; with any other, every
+    create that breaks has an unknown outcome. `rejected_metric` counts the calls whose token is rejected, or
+    cannot be read before an operator acts.
     """
 
     def __init__(
@@ -210,13 +212,22 @@ class ReplicateClient:
         return response
 
     def _send_with_token(self, call: _Call) -> UpstreamResponse:
-        token = self._get_token(False)
+        token = self._read_token(refresh=False)
         response = self._send(call, token)
         if response.status == HTTPStatus.UNAUTHORIZED:
-            refreshed_token = self._get_token(True)
+            refreshed_token = self._read_token(refresh=True)
             if refreshed_token != token:
                 response = self._send(call, refreshed_token)
         return response
+
+    def _read_token(self, *, refresh: bool) -> str:
+        try:
+            return self._get_token(refresh)
+        except RetryableError as error:
+            # Neither a request that was not sent nor one with a 401 was accepted.
+            raise TokenUnavailableError(
+                f"our Replicate token is not available: {error}", retry_after=error.retry_after
+            ) from error
 
     def _send(self, call: _Call, token: str) -> UpstreamResponse:
         remaining_seconds = call.deadline.remaining_seconds

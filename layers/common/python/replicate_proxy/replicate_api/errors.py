@@ -4,6 +4,7 @@ RetryableError
 ├── NotAcceptedError           definitely not accepted: a create may be sent again
 │   ├── ThrottledError         429: wait `retry_after`
 │   ├── TokenRejectedError     our API token is rejected: an operator must act, the work can wait
+│   ├── TokenUnavailableError  our API token cannot be read now
 │   └── BreakerOpenError       the call was not made
 └── UpstreamUnavailableError   a read or a cancel failed: retry
 OutcomeUnknownError            a create may or may not exist: find out before sending it again
@@ -38,6 +39,10 @@ class ThrottledError(NotAcceptedError):
 
 class TokenRejectedError(NotAcceptedError):
     """Replicate rejects our API token, also after it was read again. An operator has to replace it."""
+
+
+class TokenUnavailableError(NotAcceptedError):
+    """The store of our API token failed temporarily, so the call was not made, or ended with a 401."""
 
 
 class BreakerOpenError(NotAcceptedError):
