@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from replicate_proxy.images.options import ImageOptions
+    from replicate_proxy.net.deadline import Deadline
 
 
 @dataclass
@@ -84,7 +85,9 @@ class FakeImageCompressor:
 
     result: ImageResult | None = None
 
-    def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult:
+    def compress(
+        self, source: Path, output: Path, thumbnail: Path, options: ImageOptions, deadline: Deadline
+    ) -> ImageResult:
         if self.result is not None:
             if self.result.thumbnail_bytes:
                 thumbnail.write_bytes(b"t" * self.result.thumbnail_bytes)

@@ -16,7 +16,14 @@ from PIL import Image, PngImagePlugin
 
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorker, ImageWorkerPool, TaskFiles
-from replicate_proxy.images.task import ImageLimits, ImageOutcome, ImageResult, UnreadableImageError
+from replicate_proxy.images.task import (
+    CompressionDeferredError,
+    ImageLimits,
+    ImageOutcome,
+    ImageResult,
+    UnreadableImageError,
+)
+from replicate_proxy.net.deadline import Deadline
 from tests.support.images import SECRET, encode_image, make_photo, write_file
 
 OPTIONS = ImageOptions()
@@ -88,6 +95,35 @@ def test_child_is_killed_and_replaced_when_time_limit_is_exceeded(
         assert next_result.outcome is ImageOutcome.COMPRESSED
     finally:
         pool.close()
+
+
+def test_image_is_deferred_when_deadline_passes_before_its_time_limit(
+    pool: ImageWorkerPool, tmp_path: Path
+) -> None:
+    """The child waits for a reader of its thumbnail, which is a pipe."""
+    compress(pool, tmp_path, encode_image(make_photo()))
+    source, pipe = write_file(tmp_path, make_png_with_secret()), tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    with pytest.raises(CompressionDeferredError):
+        pool.compress(source, tmp_path / "output", pipe, OPTIONS, Deadline(0.5))
+
+    assert list_children() == []
+    assert compress(pool, tmp_path, encode_image(make_photo())).outcome is ImageOutcome.COMPRESSED
+
+
+def test_image_is_deferred_when_no_worker_becomes_free_before_deadline(
+    pool: ImageWorkerPool, tmp_path: Path
+) -> None:
+    source = write_file(tmp_path, encode_image(make_photo()))
+    worker = pool._free.get()
+    try:
+        with pytest.raises(CompressionDeferredError):
+            pool.compress(source, tmp_path / "output", tmp_path / "thumbnail", OPTIONS, Deadline(0.1))
+    finally:
+        pool._free.put(worker)
+
+    assert compress(pool, tmp_path, encode_image(make_photo())).outcome is ImageOutcome.COMPRESSED
 
 
 def make_png_with_secret() -> bytes:

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from replicate_proxy.images.options import ImageOptions
-from replicate_proxy.images.task import ImageOutcome, ImageResult
+from replicate_proxy.images.task import CompressionDeferredError, ImageOutcome, ImageResult
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.observability import Metric
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_harvester import FileHarvester
@@ -77,6 +79,23 @@ class Harvest:
         """Return content and headers of the object that the URL serves."""
         key = url.removeprefix(BASE_URL + "/")
         return self.blobs.objects[key], self.blobs.headers[key]
+
+
+class SlowImageCompressor(FakeImageCompressor):
+    """A single worker that each image takes for some seconds, but no longer than the deadline allows."""
+
+    def __init__(self, clock: FakeClock, *, seconds: float) -> None:
+        super().__init__()
+        self._clock, self._seconds, self._worker = clock, seconds, threading.Lock()
+
+    def compress(
+        self, source: Path, output: Path, thumbnail: Path, options: ImageOptions, deadline: Deadline
+    ) -> ImageResult:
+        with self._worker:
+            self._clock.advance(min(self._seconds, deadline.remaining_seconds))
+            if deadline.has_passed:
+                raise CompressionDeferredError("not done in time")
+            return super().compress(source, output, thumbnail, options, deadline)
 
 
 def make_url(name: str) -> str:
@@ -386,6 +405,46 @@ class TestContinuation:
 
         assert result.remaining == ((0,),)
         assert [record.path for record in result.records] == [(1,)]
+
+    def test_images_that_do_not_fit_remain_and_the_others_are_saved(self) -> None:
+        # Given one image worker, which each image occupies for as long as it may
+        urls = [make_url(f"{index}/out.png") for index in range(30)]
+        harvest = Harvest(dict.fromkeys(urls, PNG))
+        harvest.harvester._file_harvester._compressor = SlowImageCompressor(harvest.clock, seconds=27)
+
+        result = harvest.run(urls)
+
+        elapsed_seconds = (harvest.clock.now() - NOW).total_seconds()
+        assert elapsed_seconds <= 300 - harvest.settings.storing_seconds
+        assert len(result.records) == int(elapsed_seconds // 27) > 5
+        assert len(result.records) + len(result.remaining) == len(urls)
+        assert list(result.records) == sorted(harvest.recorded, key=lambda record: record.path)
+
+    def test_result_is_returned_in_time_while_an_upload_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # Given an invocation of a second, and an upload that ends after it
+        harvest = Harvest(
+            {make_url("a.mp4"): MP4, make_url("b.png"): PNG}, settings=HarvestSettings(reserved_seconds=0.8)
+        )
+        is_over, is_stored = threading.Event(), threading.Event()
+        put_file = harvest.blobs.put_file
+
+        def put_slowly(key: str, file: BinaryIO, **options: Any) -> bool:
+            if options["content_type"] != "video/mp4":
+                return put_file(key, file, **options)
+            is_over.wait(60)
+            is_new = put_file(key, file, **options)
+            is_stored.set()
+            return is_new
+
+        monkeypatch.setattr(harvest.blobs, "put_file", put_slowly)
+
+        result = harvest.run([make_url("a.mp4"), make_url("b.png")], seconds=1)
+        is_over.set()
+
+        assert result.remaining == ((0,),)
+        assert [record.path for record in result.records] == [(1,)]
+        assert is_stored.wait(60)
+        assert [record.path for record in harvest.recorded] == [(1,)]
 
     def test_file_without_earlier_record_is_harvested_again(self) -> None:
         harvest = Harvest({make_url("a.mp4"): TransientFetchError("upstream_error")})

@@ -9,11 +9,19 @@ import queue
 import selectors
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.images.task import ImageLimits, ImageOutcome, ImageResult, UnreadableImageError
+from replicate_proxy.images.task import (
+    CompressionDeferredError,
+    ImageLimits,
+    ImageOutcome,
+    ImageResult,
+    UnreadableImageError,
+)
+from replicate_proxy.net.deadline import Deadline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
 
 _START_TIMEOUT_SECONDS = 20.0
 _MAX_CRASHES = 2
+_NO_DEADLINE = Deadline(threading.TIMEOUT_MAX)
 # Decoders fragment the memory; starting a new child once in a while is cheaper than watching its memory.
 _MAX_TASKS_PER_CHILD = 500
 _ENVIRONMENT = {
@@ -66,16 +75,27 @@ class ImageWorkerPool:
         finally:
             self._free.put(worker)
 
-    def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult:
+    def compress(
+        self,
+        source: Path,
+        output: Path,
+        thumbnail: Path,
+        options: ImageOptions,
+        deadline: Deadline = _NO_DEADLINE,
+    ) -> ImageResult:
         """Compress the image, and write a thumbnail; see `ImageResult` for what is in the output file.
 
         The content of the file never makes this raise. A child that exceeds its limits or crashes is
-        replaced, and the result's reason says so.
+        replaced, and the result's reason says so. Raises CompressionDeferredError if no worker becomes free
+        before the deadline, or if it passes before the image has used up its own time.
         """
-        worker = self._free.get()
+        try:
+            worker = self._free.get(timeout=deadline.remaining_seconds)
+        except queue.Empty as error:
+            raise CompressionDeferredError("no image worker became free in time") from error
         files = TaskFiles(source, output, thumbnail)
         try:
-            return self._compress(worker, files, options)
+            return self._compress(worker, files, options, deadline)
         finally:
             self._free.put(worker)
 
@@ -84,7 +104,9 @@ class ImageWorkerPool:
         for worker in self._workers:
             worker.stop()
 
-    def _compress(self, worker: ImageWorker, files: TaskFiles, options: ImageOptions) -> ImageResult:
+    def _compress(
+        self, worker: ImageWorker, files: TaskFiles, options: ImageOptions, deadline: Deadline
+    ) -> ImageResult:
         """Retry a crash once, as an earlier image may have caused it; this image causes a second crash.
 
         Then another child removes the metadata, for which nothing is decoded.
@@ -93,13 +115,13 @@ class ImageWorkerPool:
         failure: ImageReason = ""
         for _ in range(_MAX_CRASHES):
             try:
-                return worker.run_task(files, options)
+                return worker.run_task(files, options, deadline)
             except UnreadableImageError as error:
                 failure = error.reason
             if failure != "worker_crashed":
                 break
         try:
-            return worker.run_task(files, options, failure=failure)
+            return worker.run_task(files, options, deadline, failure=failure)
         except UnreadableImageError:
             result = ImageResult(ImageOutcome.UNREADABLE, bytes_before=size, bytes_after=size)
             return result.with_failure(failure)
@@ -135,12 +157,20 @@ class ImageWorker:
         self._unread, self._task_count = b"", 0
 
     def run_task(
-        self, files: TaskFiles, options: ImageOptions, *, failure: ImageReason | None = None
+        self,
+        files: TaskFiles,
+        options: ImageOptions,
+        deadline: Deadline = _NO_DEADLINE,
+        *,
+        failure: ImageReason | None = None,
     ) -> ImageResult:
         """Send a task to the child and return its result; `failure` is that of `ImageTask`.
 
-        Raises UnreadableImageError("time_limit" or "worker_crashed"), after stopping the child.
+        Raises UnreadableImageError("time_limit" or "worker_crashed"), or CompressionDeferredError if the
+        deadline passes first, after stopping the child.
         """
+        if deadline.has_passed:
+            raise CompressionDeferredError("no time is left for the image")
         self.start()
         task = {
             "source": str(files.source),
@@ -154,10 +184,13 @@ class ImageWorker:
             timeout_seconds = min(timeout_seconds, self._limits.strip_timeout_seconds)
         try:
             if self._task_count == 0:
-                self._read_line(_START_TIMEOUT_SECONDS)
+                self._read_line_before(deadline, _START_TIMEOUT_SECONDS)
             self._task_count += 1
             self._write(json.dumps(task).encode() + b"\n")
-            result: dict[str, Any] = json.loads(self._read_line(timeout_seconds))
+            result: dict[str, Any] = json.loads(self._read_line_before(deadline, timeout_seconds))
+        except CompressionDeferredError:
+            self.stop()
+            raise
         except TimeoutError as error:
             self.stop()
             raise UnreadableImageError("time_limit") from error
@@ -185,6 +218,16 @@ class ImageWorker:
             raise EOFError
         self._child.stdin.write(line)
         self._child.stdin.flush()
+
+    def _read_line_before(self, deadline: Deadline, timeout_seconds: float) -> bytes:
+        """Raise CompressionDeferredError if the deadline leaves less than the timeout, and it passes."""
+        remaining_seconds = deadline.remaining_seconds
+        try:
+            return self._read_line(min(timeout_seconds, remaining_seconds))
+        except TimeoutError as error:
+            if remaining_seconds < timeout_seconds:
+                raise CompressionDeferredError("the image was not done in time") from error
+            raise
 
     def _read_line(self, timeout_seconds: float) -> bytes:
         if self._child is None or self._child.stdout is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from replicate_proxy.errors import PermanentError
+from replicate_proxy.errors import PermanentError, RetryableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,6 +137,10 @@ class UnreadableImageError(PermanentError):
     def __init__(self, reason: ImageReason) -> None:
         super().__init__(reason)
         self.reason: ImageReason = reason
+
+
+class CompressionDeferredError(RetryableError):
+    """The deadline did not leave the time for the image: a later invocation has to compress it."""
 
 
 class EncodingFailedError(PermanentError):

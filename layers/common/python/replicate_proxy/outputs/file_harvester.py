@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.images.task import ImageOutcome
+from replicate_proxy.images.task import CompressionDeferredError, ImageOutcome
 from replicate_proxy.observability import Metric, logger, measure_seconds
 from replicate_proxy.outputs.fetch import FetchDeferredError, PermanentFetchError, TransientFetchError
 from replicate_proxy.outputs.file_types import JSON, TEXT, FileType, detect_file_type
@@ -23,6 +23,7 @@ from replicate_proxy.outputs.storage import build_base_name, choose_extension
 if TYPE_CHECKING:
     from replicate_proxy.images.options import ImageOptions
     from replicate_proxy.images.task import ImageResult
+    from replicate_proxy.net.deadline import Deadline
     from replicate_proxy.outputs.fetch import FetchedFile, FileFetcher
     from replicate_proxy.outputs.references import FileReference
     from replicate_proxy.outputs.settings import HarvestSettings
@@ -37,7 +38,9 @@ _BINARY_TYPE = "application/octet-stream"
 class ImageCompressor(Protocol):
     """Implemented by `images.pool.ImageWorkerPool`."""
 
-    def compress(self, source: Path, output: Path, thumbnail: Path, options: ImageOptions) -> ImageResult: ...
+    def compress(
+        self, source: Path, output: Path, thumbnail: Path, options: ImageOptions, deadline: Deadline
+    ) -> ImageResult: ...
 
 
 class FileHarvester:
@@ -63,15 +66,21 @@ class FileHarvester:
         options: ImageOptions,
         *,
         timeout_seconds: float,
+        image_deadline: Deadline,
     ) -> FileRecord:
         """Return the file's record, also if it could not be stored.
 
-        `timeout_seconds` bounds the download. Raises only FetchDeferredError, also if the download was too
-        slow for a timeout that is shorter than that of the settings.
+        `timeout_seconds` bounds the download, `image_deadline` the compression. Raises only
+        FetchDeferredError, also if the download was too slow for a timeout that is shorter than that of the
+        settings, or if the deadline does not leave the time for the image.
         """
         try:
             with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
-                return self._harvest(reference, location, options, Path(folder), timeout_seconds)
+                download = self._fetch(reference, location, Path(folder), timeout_seconds)
+                try:
+                    return self._store_download(download, options, image_deadline)
+                finally:
+                    self._fetcher.discard(download.source, download.fetched.size)
         except PermanentFetchError as error:
             return _build_failure_record(reference, error.reason)
         except TransientFetchError as error:
@@ -80,6 +89,8 @@ class FileHarvester:
             return _build_failure_record(reference, error.reason, retryable=True)
         except FetchDeferredError:
             raise
+        except CompressionDeferredError as error:
+            raise FetchDeferredError("no time left for this image") from error
         except RetryableError:
             return _build_failure_record(reference, "store_failed", retryable=True)
         except Exception as error:  # noqa: BLE001 - one file must not end the harvest of the others
@@ -119,26 +130,21 @@ class FileHarvester:
             source_sha256=sha256,
         )
 
-    def _harvest(
-        self,
-        reference: FileReference,
-        location: ObjectLocation,
-        options: ImageOptions,
-        folder: Path,
-        timeout_seconds: float,
-    ) -> FileRecord:
+    def _fetch(
+        self, reference: FileReference, location: ObjectLocation, folder: Path, timeout_seconds: float
+    ) -> _Download:
         source = folder / "source"
         fetched = self._fetcher.fetch(
             reference.url, source, max_bytes=self._settings.max_file_bytes, timeout_seconds=timeout_seconds
         )
-        try:
-            file_type = detect_file_type(fetched.head)
-            download = _Download(reference, location, source, fetched, file_type)
-            if file_type.content_type in _COMPRESSIBLE_TYPES:
-                return self._store_image(download, options)
-            return self._store_as_is(download, file_type)
-        finally:
-            self._fetcher.discard(source, fetched.size)
+        return _Download(reference, location, source, fetched, detect_file_type(fetched.head))
+
+    def _store_download(
+        self, download: _Download, options: ImageOptions, image_deadline: Deadline
+    ) -> FileRecord:
+        if download.file_type.content_type in _COMPRESSIBLE_TYPES:
+            return self._store_image(download, options, image_deadline)
+        return self._store_as_is(download, download.file_type)
 
     def _store_as_is(self, download: _Download, file_type: FileType) -> FileRecord:
         """Store the source, to be served as that type."""
@@ -167,10 +173,10 @@ class FileHarvester:
             source_sha256=download.fetched.sha256,
         )
 
-    def _store_image(self, download: _Download, options: ImageOptions) -> FileRecord:
+    def _store_image(self, download: _Download, options: ImageOptions, deadline: Deadline) -> FileRecord:
         output, thumbnail = download.source.with_name("output"), download.source.with_name("thumbnail")
         with measure_seconds(Metric.IMAGE_SECONDS):
-            result = self._compressor.compress(download.source, output, thumbnail, options)
+            result = self._compressor.compress(download.source, output, thumbnail, options, deadline)
         if not result.is_publishable:
             return self._withhold(download)
         # The source itself is stored without a file of the compressor, and a file that is known to be broken

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.outputs.fetch import FetchDeferredError
 from replicate_proxy.outputs.records import FileOutcome, FileRecord, HarvestResult
 from replicate_proxy.outputs.references import FileReference, find_references, replace_references
@@ -108,9 +109,7 @@ class ParallelOutputHarvester:
         if not distinct:
             return {}
         accepted, excess = distinct[: self._settings.max_files], distinct[self._settings.max_files :]
-        workers = min(self._settings.max_parallel_files, len(distinct))
-        with ThreadPoolExecutor(workers, thread_name_prefix="harvest") as threads:
-            records = [record for record in threads.map(batch.process, accepted) if record is not None]
+        records = self._process_in_parallel(accepted, batch)
         records += [
             FileRecord(reference.path, FileOutcome.NOT_STORED, reference.url, "too_many_files")
             for reference in excess
@@ -122,6 +121,21 @@ class ParallelOutputHarvester:
             if paths[0] in by_first_path
             for path in paths
         }
+
+    def _process_in_parallel(self, references: list[FileReference], batch: HarvestBatch) -> list[FileRecord]:
+        """Return the records of the files that are done before it is time to save them."""
+        threads = ThreadPoolExecutor(
+            min(self._settings.max_parallel_files, len(references)), thread_name_prefix="harvest"
+        )
+        try:
+            futures = [threads.submit(batch.process, reference) for reference in references]
+            done, _ = wait(futures, timeout=batch.seconds_until_saving)
+            for future in done:
+                future.result()
+            return batch.close()
+        finally:
+            # A thread that still waits for S3 ends by itself.
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 class HarvestBatch:
@@ -148,29 +162,53 @@ class HarvestBatch:
         self._deadline = deadline
         self._location = location
         self._options = options
+        self._image_deadline = Deadline(
+            self._calculate_seconds_until(settings.storing_seconds),
+            monotonic=lambda: clock.now().timestamp(),
+        )
         self._fetched_bytes = 0
+        self._records: list[FileRecord] = []
+        self._is_closed = False
         self._lock = threading.Lock()
 
-    def process(self, reference: FileReference) -> FileRecord | None:
-        """Harvest the file and return its record, or None if a later invocation has to."""
-        remaining_seconds = self._calculate_remaining_seconds()
+    @property
+    def seconds_until_saving(self) -> float:
+        return self._calculate_seconds_until(self._settings.saving_seconds)
+
+    def close(self) -> list[FileRecord]:
+        """Return the records. Files that are not done by now are left to a later invocation."""
+        with self._lock:
+            self._is_closed = True
+            return self._records
+
+    def process(self, reference: FileReference) -> None:
+        """Harvest the file and keep its record, unless a later invocation has to."""
+        remaining_seconds = self._calculate_seconds_until(self._settings.reserved_seconds)
         if remaining_seconds <= 0 or self._is_byte_limit_reached():
-            return None
+            return
         location = replace(self._location, path=reference.path)
         timeout_seconds = min(remaining_seconds, self._settings.fetch_timeout_seconds)
         try:
             record = self._file_harvester.harvest(
-                reference, location, self._options, timeout_seconds=timeout_seconds
+                reference,
+                location,
+                self._options,
+                timeout_seconds=timeout_seconds,
+                image_deadline=self._image_deadline,
             )
         except FetchDeferredError:
-            return None
+            return
         with self._lock:
+            if self._is_closed:
+                return
             self._fetched_bytes += record.bytes_before
+            self._records.append(record)
         self._on_file_harvested(record)
-        return record
 
-    def _calculate_remaining_seconds(self) -> float:
-        return (self._deadline - self._clock.now()).total_seconds() - self._settings.reserved_seconds
+    def _calculate_seconds_until(self, reserved_seconds: float) -> float:
+        """Return the seconds until only the reserved ones are left, 0 if that is past."""
+        left = (self._deadline - self._clock.now()).total_seconds()
+        return max(0.0, left - reserved_seconds)
 
     def _is_byte_limit_reached(self) -> bool:
         with self._lock:

@@ -39,6 +39,16 @@ class HarvestSettings:
     keep_originals: bool = True
     max_text_bytes_per_job: int = 65_536
 
+    @property
+    def storing_seconds(self) -> float:
+        """Return the part of the reserved seconds in which no image is compressed any more."""
+        return self.reserved_seconds / 2
+
+    @property
+    def saving_seconds(self) -> float:
+        """Return the part of them that is for the records: a file that is not stored by then is left."""
+        return self.reserved_seconds / 4
+
     @classmethod
     def from_env(cls, env: Environment) -> HarvestSettings:
         return cls(
