@@ -249,6 +249,15 @@ def test_disk_budget_is_bounded_by_free_disk() -> None:
         budget.reserve(1, already_reserved=0)
 
 
+def test_file_is_deferred_when_disk_has_less_room_than_the_limit() -> None:
+    budget = DiskBudget(MEBIBYTE, free_bytes=MEBIBYTE)
+
+    with pytest.raises(FetchDeferredError):
+        budget.reserve(8, already_reserved=0)
+    with pytest.raises(PermanentFetchError, match="too_large"):
+        budget.reserve(1, already_reserved=MEBIBYTE)
+
+
 class TestHostAllowlist:
     @pytest.mark.parametrize(
         "host", ["replicate.delivery", "pbxt.replicate.delivery", "A.B.Replicate.Delivery."]

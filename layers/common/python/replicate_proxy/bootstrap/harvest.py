@@ -23,6 +23,7 @@ from replicate_proxy.outputs.file_metrics import log_file
 from replicate_proxy.outputs.harvester import ParallelOutputHarvester
 from replicate_proxy.outputs.settings import HarvestSettings
 from replicate_proxy.outputs.storage import OutputFileStore, build_private_folder
+from replicate_proxy.outputs.working_folder import create_working_folder
 from replicate_proxy.services.harvest import JobHarvester
 from replicate_proxy.services.reports import ReportLoader
 from replicate_proxy.settings import (
@@ -86,6 +87,8 @@ def _build_default_image_options() -> Callable[[str], ImageOptions]:
 
 def _build_output_harvester() -> ParallelOutputHarvester:
     settings = HarvestSettings.from_env(env)
+    # First, since this frees disk that the budget is to have.
+    folder = create_working_folder()
     blobs = S3BlobStore(get_client("s3"), env[IMAGES_BUCKET], encryption=Encryption(env[KMS_KEY_ID]))
     compressor = ImageWorkerPool(workers=env[IMAGE_WORKERS])
     # Starts while the first invocation acquires its job and fetches the files.
@@ -95,6 +98,7 @@ def _build_output_harvester() -> ParallelOutputHarvester:
         store=OutputFileStore(blobs, base_url=env[OUTPUTS_BASE_URL], secret=load_output_key_secret()),
         compressor=compressor,
         settings=settings,
+        folder=folder,
     )
     return ParallelOutputHarvester(
         file_harvester=file_harvester, settings=settings, clock=clock, on_file_harvested=log_file

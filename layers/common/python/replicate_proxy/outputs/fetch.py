@@ -197,17 +197,18 @@ class DiskBudget:
     def __init__(self, limit: int, *, free_bytes: int | None = None) -> None:
         if free_bytes is None:
             free_bytes = shutil.disk_usage(tempfile.gettempdir()).free
-        self._total = self._remaining = min(limit, free_bytes - _RESERVED_DISK_BYTES)
+        self._limit = limit
+        self._remaining = min(limit, free_bytes - _RESERVED_DISK_BYTES)
         self._lock = threading.Lock()
 
     def reserve(self, size: int, *, already_reserved: int) -> None:
         """Reserve `size` more bytes for a file that has `already_reserved` ones.
 
         Raises FetchDeferredError if they are not free now, PermanentFetchError("too_large") if the file would
-        not even fit on its own.
+        exceed the limit on its own. What is free differs between invocations, so that another may have room.
         """
         with self._lock:
-            if already_reserved + size > self._total:
+            if already_reserved + size > self._limit:
                 raise PermanentFetchError("too_large")
             if size > self._remaining:
                 raise FetchDeferredError("the temporary disk is full")

@@ -44,7 +44,10 @@ class ImageCompressor(Protocol):
 
 
 class FileHarvester:
-    """Harvests single files; one instance serves all threads."""
+    """Harvests single files; one instance serves all threads.
+
+    `folder` is where files are kept until they are stored, by default the temporary directory.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,9 @@ class FileHarvester:
         store: OutputFileStore,
         compressor: ImageCompressor,
         settings: HarvestSettings,
+        folder: Path | None = None,
     ) -> None:
+        self._folder = folder
         self._fetcher = fetcher
         self._store = store
         self._compressor = compressor
@@ -75,7 +80,7 @@ class FileHarvester:
         settings, or if the deadline does not leave the time for the image.
         """
         try:
-            with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
+            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
                 download = self._fetch(reference, location, Path(folder), timeout_seconds)
                 try:
                     return self._store_download(download, options, image_deadline)
@@ -104,7 +109,7 @@ class FileHarvester:
         file_type = TEXT if is_text else JSON
         content = (output if is_text else json.dumps(output, ensure_ascii=False)).encode()
         sha256 = hashlib.sha256(content).hexdigest()
-        with tempfile.TemporaryDirectory(prefix="harvest-") as folder:
+        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             file = Path(folder) / "output"
             file.write_bytes(content)
             stored = self._store.put(
