@@ -757,7 +757,7 @@ class SimulatedOutputHarvester:
         is_private: bool,
     ) -> HarvestResult:
         del options, deadline, is_private
-        records = {record.path: record for record in earlier_records}
+        records = {record.path: record for record in earlier_records if not record.retryable}
         for reference in find_references(output):
             if reference.path not in records:
                 records[reference.path] = self._store(tenant, job_id, reference.path, reference.url)

@@ -446,6 +446,30 @@ class TestContinuation:
         assert is_stored.wait(60)
         assert [record.path for record in harvest.recorded] == [(1,)]
 
+    def test_slow_files_are_tried_again_after_all_others(self) -> None:
+        # Given an invocation that ends with the third slow file, and no parallel downloads
+        slow, fast = [make_url(f"slow{index}.mp4") for index in range(3)], make_url("fast.mp4")
+        files: dict[str, bytes | Exception] = {url: TransientFetchError("too_slow") for url in slow}
+        files[fast] = MP4
+        harvest = Harvest(files, settings=HarvestSettings(max_parallel_files=1))
+
+        def spend_timeout(url: str) -> None:
+            if url in slow:
+                harvest.clock.advance(harvest.fetcher.requests[-1][1])
+
+        harvest.fetcher.on_fetch = spend_timeout
+        first = harvest.run([*slow, fast])
+        assert [record.path for record in first.records] == [(0,), (1,)]
+
+        second = harvest.run([*slow, fast], earlier_records=first.records, seconds=600)
+        third = harvest.run([*slow, fast], earlier_records=second.records, seconds=900)
+
+        assert [url for url, _ in harvest.fetcher.requests[3:5]] == [slow[2], fast]
+        assert [record.is_stored for record in second.records] == [False, False, False, True]
+        # and the slow files keep their records while they are to be tried again
+        assert second.remaining == ((1,),)
+        assert [record.reason for record in third.records] == ["too_slow", "too_slow", "too_slow", ""]
+
     def test_file_without_earlier_record_is_harvested_again(self) -> None:
         harvest = Harvest({make_url("a.mp4"): TransientFetchError("upstream_error")})
         first = harvest.run([make_url("a.mp4")])

@@ -156,6 +156,17 @@ def test_harvest_delays_next_round_when_round_made_no_progress(pipeline: Pipelin
     assert 3 <= len(pipeline.output_harvester.calls) <= 5
 
 
+def test_harvest_delays_next_round_when_no_file_could_be_fetched(pipeline: Pipeline) -> None:
+    job = make_succeeded_job(pipeline)
+    unfinished = HarvestResult(output=SOURCE_URLS, records=(NOT_STORED,), remaining=((0,),))
+    pipeline.output_harvester.results = [unfinished] * 50
+    harvest(pipeline, job)
+    pipeline.drain_messages()
+    assert pipeline.output_harvester.calls == [()]
+    pipeline.pass_time(120)
+    assert pipeline.output_harvester.calls == [(), *[(NOT_STORED,)] * 3]
+
+
 def test_harvest_finishes_with_source_url_when_retries_are_used_up(pipeline: Pipeline) -> None:
     job = make_succeeded_job(pipeline)
     pipeline.output_harvester.results = [RETRYABLE] * 10

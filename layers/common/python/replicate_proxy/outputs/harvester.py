@@ -16,7 +16,7 @@ from replicate_proxy.outputs.storage import ObjectLocation
 from replicate_proxy.response_size import calculate_sent_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from datetime import datetime
 
     from replicate_proxy.images.options import ImageOptions
@@ -63,11 +63,13 @@ class ParallelOutputHarvester:
         """Store the files that the output refers to, and return it with their new URLs in the same places.
 
         `deadline` is the end of the invocation; files that do not fit into it remain for a later one. Files
-        in `earlier_records` are not harvested again. No file makes this raise: one that cannot be stored
-        keeps its source URL, and its record says why. A final output of megabytes becomes a file itself;
-        RetryableError is raised if that cannot be stored. `is_private`: no file may be public.
+        in `earlier_records` are not harvested again, except retryable ones, after all that have no record:
+        slow files must not keep others from their first try. No file makes this raise: one that cannot be
+        stored keeps its source URL, and its record says why. A final output of megabytes becomes a file
+        itself; RetryableError is raised if that cannot be stored. `is_private`: no file may be public.
         """
-        records = {record.path: record for record in earlier_records}
+        final = {record.path: record for record in earlier_records if not record.retryable}
+        retryable = {record.path: record for record in earlier_records if record.retryable}
         references = find_references(output)
         location = ObjectLocation(tenant, job_id, (), is_private)
         batch = HarvestBatch(
@@ -79,14 +81,15 @@ class ParallelOutputHarvester:
             location=location,
             options=options,
         )
-        new_references = [reference for reference in references if reference.path not in records]
-        records |= self._harvest_new(new_references, batch)
+        open_references = [reference for reference in references if reference.path not in final]
+        harvested = self._harvest_open(open_references, batch, tried=retryable.keys())
+        records = {**retryable, **final, **harvested}
         ordered = _limit_text(
             (records[reference.path] for reference in references if reference.path in records),
             self._settings.max_text_bytes_per_job,
         )
         urls = {record.path: record.url for record in ordered if record.is_stored}
-        remaining = tuple(reference.path for reference in references if reference.path not in records)
+        remaining = tuple(reference.path for reference in open_references if reference.path not in harvested)
         result = HarvestResult(output=replace_references(output, urls), records=ordered, remaining=remaining)
         return self._store_large_output(result, location) if result.is_complete else result
 
@@ -98,8 +101,8 @@ class ParallelOutputHarvester:
         self._on_file_harvested(record)
         return replace(result, output=record.url, records=(*result.records, record))
 
-    def _harvest_new(
-        self, references: list[FileReference], batch: HarvestBatch
+    def _harvest_open(
+        self, references: list[FileReference], batch: HarvestBatch, *, tried: Collection[JsonPath]
     ) -> dict[JsonPath, FileRecord]:
         """Return records by path, without those of deferred files. Repeated URLs are harvested once."""
         paths_by_url: dict[str, list[JsonPath]] = {}
@@ -109,6 +112,7 @@ class ParallelOutputHarvester:
         if not distinct:
             return {}
         accepted, excess = distinct[: self._settings.max_files], distinct[self._settings.max_files :]
+        accepted.sort(key=lambda reference: reference.path in tried)
         records = self._process_in_parallel(accepted, batch)
         records += [
             FileRecord(reference.path, FileOutcome.NOT_STORED, reference.url, "too_many_files")

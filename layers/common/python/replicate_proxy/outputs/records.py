@@ -94,7 +94,8 @@ class HarvestResult:
 
     `output` has the shape of the source output, with the URLs of stored files in it; it is final if the
     result is complete. `records` are in document order and include those of earlier invocations. `remaining`
-    are the paths of files that a later invocation has to handle.
+    are the paths of files that a later invocation has to handle: one of them has a record if an earlier
+    invocation has tried it.
     """
 
     output: Any

@@ -145,7 +145,7 @@ class JobHarvester:
         return self.choose_private_folder(job.tenant, job.id)
 
     def _run_round(self, job: Job, deadline: datetime) -> Job:
-        earlier_records = self._load_earlier_records(job)
+        earlier_records = load_file_records(job, self.documents)
         try:
             result = self._harvest_files(job, deadline, earlier_records)
         except NotFoundError:
@@ -154,8 +154,8 @@ class JobHarvester:
             return self._continue_later(job, None, _retry_delay_seconds(job), reason=str(error))
         self.checkpoint("harvest.files_stored")
         if not result.is_complete:
-            # Back off if a round had no time for any file, so that such rounds do not repeat at once.
-            made_progress = len(result.records) > len(earlier_records)
+            # Back off if a round is done with no file, so that such rounds do not repeat at once.
+            made_progress = _count_final(result.records) > _count_final(earlier_records)
             delay_seconds = 0 if made_progress else _retry_delay_seconds(job)
             return self._continue_later(job, result, delay_seconds, reason="files left for another round")
         if result.has_retryable_files and self._can_retry_files(job):
@@ -211,10 +211,6 @@ class JobHarvester:
         count_files(added)
         logger.info("harvest repeated", files=len(records), added=len(added))
         return job
-
-    def _load_earlier_records(self, job: Job) -> tuple[FileRecord, ...]:
-        """Return the records of earlier rounds, without those of files that this round retries."""
-        return tuple(record for record in load_file_records(job, self.documents) if not record.retryable)
 
     def _build_image_options(self, job: Job) -> ImageOptions:
         """Return the tenant's image options, overridden by those of the request."""
@@ -358,6 +354,10 @@ def _save_records(job: Job, records: Iterable[FileRecord], documents: DocumentSt
     """Store the records of files with the job, as the output; return None if there are none."""
     values = [record.to_json() for record in records]
     return documents.save(job.tenant, job.id, f"files-{job.revision}", values) if values else None
+
+
+def _count_final(records: Iterable[FileRecord]) -> int:
+    return sum(not record.retryable for record in records)
 
 
 def _retry_delay_seconds(job: Job) -> float:
