@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -11,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from replicate_proxy.aws.dynamodb import to_item
+from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.contracts.predictions import build_prediction_view
 from replicate_proxy.costs.calculate import calculate_cost
 from replicate_proxy.costs.prices import BillingUnit, Price
@@ -76,6 +79,16 @@ def test_success_without_the_metric_has_no_cost_but_a_reason(metrics: dict[str, 
     cost = calculate(make_ended_job(S.SUCCEEDED, "succeeded", metrics), PER_IMAGE)
 
     assert cost == Cost(reason="Replicate has not reported image_count")
+
+
+@pytest.mark.parametrize("count", [10**9, 123_456_789 * 10**40, 1e36, 1e300])
+def test_success_with_an_impossible_metric_has_no_cost_but_a_reason(count: float) -> None:
+    job = make_ended_job(S.HARVESTING, "succeeded", {"image_count": count})
+
+    cost = calculate(job, PER_IMAGE)
+
+    assert cost == Cost(reason="what Replicate has reported would cost more than $1,000,000")
+    to_item(record_from_job(replace(job, status=S.SUCCEEDED, cost=cost)))
 
 
 def test_success_of_unpriced_model_has_no_cost_but_a_reason() -> None:

@@ -30,6 +30,8 @@ _METRICS: Mapping[BillingUnit, str] = {
     BillingUnit.OUTPUT_TOKEN: "output_token_count",
     BillingUnit.OUTPUT_SECOND: "video_output_duration_seconds",
 }
+# No prediction costs that much. What is reported is wrong then, and may be too large a number to be saved.
+_MAX_USD = 1_000_000
 # Failed predictions of public models are free, and an aborted one never ran.
 _FREE_OUTCOMES = frozenset({AttemptOutcome.FAILED, AttemptOutcome.REJECTED, AttemptOutcome.NOT_SENT})
 _FREE_STATUSES: Mapping[str, str] = {
@@ -119,6 +121,8 @@ def _sum_up(price: Price, metrics: Mapping[str, Any]) -> Cost:
             return Cost(reason=f"Replicate has not reported {_METRICS[unit]}")
         total += quantity * amount
         parts.append(f"{quantity:f} {unit.replace('_', ' ')}{'' if quantity == 1 else 's'} × ${amount:f}")
+    if total > _MAX_USD:
+        return Cost(reason=f"what Replicate has reported would cost more than ${_MAX_USD:,}")
     micro_usd = int((total * MICRO_PER_USD).to_integral_value(ROUND_HALF_UP))
     return Cost(micro_usd=micro_usd, basis=" + ".join(parts), source=price.source, as_of=price.as_of)
 
