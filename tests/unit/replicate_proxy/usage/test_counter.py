@@ -8,10 +8,10 @@ import pytest
 
 from replicate_proxy.aws.usage_store import DynamoBatchCounts
 from replicate_proxy.batches.model import BatchCounts
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import PermanentError, RetryableError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.usage.counter import UsageCounter, _group
-from replicate_proxy.usage.model import OTHER, EndedJob, UsageCounts
+from replicate_proxy.usage.model import OTHER, EndedJob, UsageCounts, UsageKey
 from replicate_proxy.webhooks.model import JobChange
 from tests.support.aws import USAGE_TABLE
 from tests.support.builders import make_job
@@ -19,6 +19,8 @@ from tests.support.clock import FakeClock
 from tests.support.usage import build_usage_store, make_change, make_ended_job
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.support.usage import DynamoUsage
 
 DAY = "2026-01-31"
@@ -105,6 +107,51 @@ def test_change_that_cannot_be_counted_is_returned(
     running = JobChange(None, make_job(JobStatus.PROCESSING))
 
     assert counter.count([running, make_change(make_ended_job())]) == 1
+
+
+@pytest.mark.parametrize("operation", ["register", "count"])
+def test_job_that_cannot_be_counted_does_not_keep_others_from_it(
+    store: DynamoUsage, counter: UsageCounter, monkeypatch: pytest.MonkeyPatch, operation: str
+) -> None:
+    # Given the fifth of forty jobs, which DynamoDB refuses for good
+    changes = [make_change(make_ended_job()) for _ in range(40)]
+    refused = make_ended_job(model="refused")
+    changes[4] = make_change(refused)
+    original = getattr(store, operation)
+
+    def refuse(subject: UsageKey | Sequence[EndedJob], **options: object) -> object:
+        keys = [subject] if isinstance(subject, UsageKey) else [job.entry.key for job in subject]
+        if any(key.model == "refused" for key in keys):
+            raise PermanentError("ValidationException")
+        return original(subject, **options)
+
+    monkeypatch.setattr(store, operation, refuse)
+
+    # Then the stream delivers it again, and counts each of the others once
+    assert counter.count(changes) == 4
+    assert counter.count(changes[4:]) == 0
+    assert sum_counts(store).jobs == 39
+
+
+def test_first_change_of_a_group_that_failed_is_returned_when_a_change_is_repeated(
+    store: DynamoUsage, counter: UsageCounter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RetryableError("unavailable")
+
+    monkeypatch.setattr(store, "count", fail)
+    changes = [make_change(make_ended_job()) for _ in range(3)]
+
+    assert counter.count([*changes, changes[0]]) == 1
+
+
+def test_name_of_many_bytes_is_cut_to_fit_into_a_key(store: DynamoUsage, counter: UsageCounter) -> None:
+    job = make_ended_job(model="模" * 200, key_id="jwt:" + "鍵" * 200)
+
+    assert counter.count([make_change(job)]) is None
+
+    (entry,) = store.list_entries("acme", DAY, DAY)
+    assert (entry.key.model, entry.key.key_id) == ("模" * 66, "jwt:" + "鍵" * 65)
 
 
 def test_ends_of_large_batches_are_counted_by_batch_within_the_size_of_a_transaction(

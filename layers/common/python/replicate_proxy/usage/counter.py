@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.errors import ConflictError, PermanentError, RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.usage.model import EndedJob
 
@@ -46,15 +46,29 @@ class UsageCounter:
             for index, change in enumerate(changes)
             if change.new.is_terminal and (change.old is None or not change.old.is_terminal)
         }
+        uncounted: list[int] = []
         for group in _group(ended.values()):
             try:
-                self._count_group([self._place(job) for _, job in group])
+                uncounted += self._count_group(group)
             except Exception:  # noqa: BLE001 - whatever went wrong, the stream must deliver these again
                 logger.exception("usage not counted", first_job_id=group[0][1].id, jobs=len(group))
-                return group[0][0]
-        return None
+                uncounted += [index for index, _ in group]
+                break
+        return min(uncounted, default=None)
 
-    def _count_group(self, jobs: Sequence[EndedJob]) -> None:
+    def _count_group(self, group: Sequence[tuple[int, EndedJob]]) -> Sequence[int]:
+        """Count the jobs together, or each alone if one cannot be counted; return the indexes of those."""
+        try:
+            self._count_together([self._place(job) for _, job in group])
+        except PermanentError as error:
+            if len(group) > 1:
+                return [index for entry in group for index in self._count_group([entry])]
+            ((index, job),) = group
+            logger.error("job cannot be counted", job_id=job.id, tenant=job.tenant, reason=str(error))
+            return [index]
+        return []
+
+    def _count_together(self, jobs: Sequence[EndedJob]) -> None:
         """Count the jobs together, without those that are counted already."""
         for attempt in range(_MAX_ATTEMPTS):
             try:

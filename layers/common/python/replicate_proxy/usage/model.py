@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
 
 # Names of models and subjects of tokens come from callers: longer ones are cut, and those beyond
-# MAX_DAILY_ENTRIES of a tenant on a day are counted together.
-_MAX_NAME_LENGTH = 200
+# MAX_DAILY_ENTRIES of a tenant on a day are counted together. Both are part of a sort key, which DynamoDB
+# limits to 1,024 bytes.
+_MAX_NAME_BYTES = 200
 MAX_DAILY_ENTRIES = 1000
 OTHER = "other"
 
@@ -30,9 +31,7 @@ class UsageKey:
     def from_job(cls, job: Job) -> Self:
         ended_at = job.timeline.get(TimelineStep.FINISHED, job.created_at)
         model = job.model or job.submission.model_name or job.submission.version_id
-        return cls(
-            job.tenant, ended_at.date().isoformat(), model[:_MAX_NAME_LENGTH], job.key_id[:_MAX_NAME_LENGTH]
-        )
+        return cls(job.tenant, ended_at.date().isoformat(), _cut(model), _cut(job.key_id))
 
     def as_other(self) -> UsageKey:
         """Return the key of everything beyond the limit of its day."""
@@ -117,6 +116,11 @@ class EndedJob:
         entry = UsageEntry(UsageKey.from_job(job), UsageCounts.from_job(job))
         batch_id = job.batch_id if job.batch_line is not None else None
         return cls(job.tenant, job.id, entry, settle_reservation(job), batch_id)
+
+
+def _cut(name: str) -> str:
+    """Return the name, or as many of its first characters as fit into the maximum of bytes."""
+    return name.encode(errors="replace")[:_MAX_NAME_BYTES].decode(errors="ignore")
 
 
 def settle_reservation(job: Job) -> tuple[Settlement, ...]:
