@@ -44,11 +44,12 @@ class FakeBlobStore:
 class FakeFileFetcher:
     """Returns or raises what `files` has for the URL; records requests (URL, timeout) and concurrency.
 
-    `on_fetch` is called during each fetch.
+    `copies` are the sizes of the copies that space was reserved for. `on_fetch` is called during each fetch.
     """
 
     files: Mapping[str, bytes | Exception]
     requests: list[tuple[str, float]] = field(default_factory=list)
+    copies: list[int] = field(default_factory=list)
     concurrent: int = 0
     max_concurrent: int = 0
     on_fetch: Callable[[str], None] = lambda _: None
@@ -72,8 +73,11 @@ class FakeFileFetcher:
             with self._lock:
                 self.concurrent -= 1
 
+    def reserve_copy(self, size: int) -> None:
+        self.copies.append(size)
+
     def discard(self, target: Path, size: int) -> None:
-        target.unlink()
+        target.unlink(missing_ok=True)
 
 
 @dataclass

@@ -512,7 +512,11 @@ HARVEST_MAX_FILE_MB = _integer(
     "HARVEST_MAX_FILE_MB", 500, ("harvest",), "Largest output file that is stored", "MiB"
 )
 HARVEST_MAX_DISK_MB = _integer(
-    "HARVEST_MAX_DISK_MB", 1536, ("harvest",), "Temporary disk space of all downloads together", "MiB"
+    "HARVEST_MAX_DISK_MB",
+    1536,
+    ("harvest",),
+    "Temporary disk space of all files together; an image takes twice its size",
+    "MiB",
 )
 HARVEST_FETCH_TIMEOUT_SECONDS = _number(
     "HARVEST_FETCH_TIMEOUT_SECONDS", 120, ("harvest",), "Longest download of one file", local_only=True

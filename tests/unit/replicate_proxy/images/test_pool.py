@@ -14,6 +14,7 @@ import psutil
 import pytest
 from PIL import Image, PngImagePlugin
 
+from replicate_proxy.images.containers import png as png_container
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorker, ImageWorkerPool, TaskFiles
 from replicate_proxy.images.task import (
@@ -24,6 +25,7 @@ from replicate_proxy.images.task import (
     UnreadableImageError,
 )
 from replicate_proxy.net.deadline import Deadline
+from replicate_proxy.outputs.settings import HarvestSettings
 from tests.support.images import SECRET, encode_image, make_photo, write_file
 
 OPTIONS = ImageOptions()
@@ -124,6 +126,29 @@ def test_image_is_deferred_when_no_worker_becomes_free_before_deadline(
         pool._free.put(worker)
 
     assert compress(pool, tmp_path, encode_image(make_photo())).outcome is ImageOutcome.COMPRESSED
+
+
+@pytest.mark.parametrize(("size_mb", "is_publishable"), [(4, True), (6, False)])
+def test_metadata_is_removed_of_files_up_to_the_largest(
+    tmp_path: Path, size_mb: int, is_publishable: bool
+) -> None:
+    # Given a PNG with metadata that is too large to be decoded
+    size_bytes = size_mb * 1024 * 1024
+    pool = ImageWorkerPool(limits=ImageLimits(max_bytes=1, max_file_bytes=4 * 1024 * 1024))
+    png = make_png_with_secret()
+    data = png_container.build_chunk(b"IDAT", bytes(size_bytes - len(png) - 12))
+    end = png_container.build_chunk(b"IEND", b"")
+    try:
+        result = compress(pool, tmp_path, png.removesuffix(end) + data + end)
+    finally:
+        pool.close()
+
+    assert (result.reason, result.bytes_before) == ("too_many_bytes", size_bytes)
+    assert result.is_publishable is is_publishable
+
+
+def test_largest_file_of_an_image_is_by_default_that_of_a_harvest() -> None:
+    assert ImageLimits().max_file_bytes == HarvestSettings().max_file_bytes
 
 
 def make_png_with_secret() -> bytes:

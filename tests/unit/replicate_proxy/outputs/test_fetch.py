@@ -258,6 +258,21 @@ def test_file_is_deferred_when_disk_has_less_room_than_the_limit() -> None:
         budget.reserve(1, already_reserved=MEBIBYTE)
 
 
+@pytest.mark.enable_socket
+def test_copy_takes_disk_until_it_is_discarded(tmp_path: Path) -> None:
+    fetcher, uri = make_fetcher(disk_bytes=10), "data:text/plain,abcd"
+    fetcher.fetch(uri, tmp_path / "source", max_bytes=10, timeout_seconds=1)
+    fetcher.reserve_copy(4)
+    with pytest.raises(FetchDeferredError):
+        fetcher.fetch(uri, tmp_path / "other", max_bytes=10, timeout_seconds=1)
+
+    fetcher.discard(tmp_path / "copy", 4)
+
+    fetcher.fetch(uri, tmp_path / "other", max_bytes=10, timeout_seconds=1)
+    with pytest.raises(PermanentFetchError, match="too_large"):
+        fetcher.reserve_copy(6)
+
+
 class TestHostAllowlist:
     @pytest.mark.parametrize(
         "host", ["replicate.delivery", "pbxt.replicate.delivery", "A.B.Replicate.Delivery."]

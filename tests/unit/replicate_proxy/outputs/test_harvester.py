@@ -128,6 +128,7 @@ def test_compressed_image_has_full_record_and_headers(emitted: MetricsReader) ->
 
     (record,) = harvest.run([make_url("out.png")]).records
 
+    assert harvest.fetcher.copies == [len(PNG)]
     body, headers = harvest.get_object(record.url)
     assert body.startswith(b"small")
     assert headers["content_type"] == "image/webp"
@@ -445,6 +446,18 @@ class TestContinuation:
         assert [record.path for record in result.records] == [(1,)]
         assert is_stored.wait(60)
         assert [record.path for record in harvest.recorded] == [(1,)]
+
+    def test_image_remains_when_disk_has_no_room_for_its_copy(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def reserve_copy(size: int) -> None:
+            raise FetchDeferredError("full")
+
+        harvest = Harvest({make_url("a.png"): PNG, make_url("b.mp4"): MP4})
+        monkeypatch.setattr(harvest.fetcher, "reserve_copy", reserve_copy)
+
+        result = harvest.run([make_url("a.png"), make_url("b.mp4")])
+
+        assert result.remaining == ((0,),)
+        assert [record.path for record in result.records] == [(1,)]
 
     def test_slow_files_are_tried_again_after_all_others(self) -> None:
         # Given an invocation that ends with the third slow file, and no parallel downloads

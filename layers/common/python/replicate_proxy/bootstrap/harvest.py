@@ -15,6 +15,7 @@ from replicate_proxy.bootstrap.secrets import load_output_key_secret
 from replicate_proxy.bootstrap.tenants import build_cached_tenants
 from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pool import ImageWorkerPool
+from replicate_proxy.images.task import ImageLimits
 from replicate_proxy.net.addresses import AddressPolicy
 from replicate_proxy.net.session import GuardedSession
 from replicate_proxy.outputs.fetch import DiskBudget, HostAllowlist, HttpFileFetcher
@@ -90,7 +91,8 @@ def _build_output_harvester() -> ParallelOutputHarvester:
     # First, since this frees disk that the budget is to have.
     folder = create_working_folder()
     blobs = S3BlobStore(get_client("s3"), env[IMAGES_BUCKET], encryption=Encryption(env[KMS_KEY_ID]))
-    compressor = ImageWorkerPool(workers=env[IMAGE_WORKERS])
+    limits = ImageLimits(max_file_bytes=settings.max_file_bytes)
+    compressor = ImageWorkerPool(workers=env[IMAGE_WORKERS], limits=limits)
     # Starts while the first invocation acquires its job and fetches the files.
     compressor.start_worker()
     file_harvester = FileHarvester(

@@ -42,12 +42,14 @@ type ImageReason = Literal[
 class ImageLimits:
     """Limits on one image. `max_pixels` counts the pixels of all frames.
 
+    Images of up to `max_bytes` are decoded, and the metadata of files of up to `max_file_bytes` is removed.
     `max_memory_mb` and `timeout_seconds` are enforced on the child process from outside.
     `strip_timeout_seconds` is for what is left to do then: to remove the metadata.
     """
 
     max_pixels: int = 50_000_000
     max_bytes: int = 50_000_000
+    max_file_bytes: int = 500 * 1024 * 1024
     max_frames: int = 200
     max_text_bytes: int = 16_384
     max_memory_mb: int = 400

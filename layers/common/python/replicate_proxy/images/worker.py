@@ -21,7 +21,8 @@ from replicate_proxy.images.options import ImageOptions
 from replicate_proxy.images.pipeline import process_image
 from replicate_proxy.images.task import ImageLimits, ImageTask
 
-_MAX_WRITTEN_FILE_BYTES = 256 * 1024 * 1024
+# A file without its metadata may be larger than its source, by what is written in place of the metadata.
+_MAX_ADDED_BYTES = 1024 * 1024
 
 
 def main() -> None:
@@ -52,9 +53,9 @@ def _set_rlimits(limits: ImageLimits) -> None:
     memory_bytes = limits.max_memory_mb * 1024 * 1024
     for limited_resource, value in (
         (resource.RLIMIT_DATA, memory_bytes),
-        # Address space includes the mapped libraries, which take hardly any memory.
-        (resource.RLIMIT_AS, 2 * memory_bytes),
-        (resource.RLIMIT_FSIZE, _MAX_WRITTEN_FILE_BYTES),
+        # Address space includes the mapped libraries and source, which take hardly any memory.
+        (resource.RLIMIT_AS, 2 * memory_bytes + limits.max_file_bytes),
+        (resource.RLIMIT_FSIZE, limits.max_file_bytes + _MAX_ADDED_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         try:

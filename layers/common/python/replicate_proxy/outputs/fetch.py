@@ -77,8 +77,15 @@ class FileFetcher(Protocol):
         """
         ...
 
+    def reserve_copy(self, size: int) -> None:
+        """Reserve disk space for a changed copy of a fetched file of that size, which `discard` releases.
+
+        Raises PermanentFetchError, FetchDeferredError.
+        """
+        ...
+
     def discard(self, target: Path, size: int) -> None:
-        """Remove the file and release its disk space."""
+        """Remove the file, if it exists, and release its disk space."""
         ...
 
 
@@ -112,6 +119,9 @@ class HttpFileFetcher:
             raise TransientFetchError("too_slow") from error
         except UnreachableError as error:
             raise TransientFetchError("unreachable") from error
+
+    def reserve_copy(self, size: int) -> None:
+        self._disk_budget.reserve(size, already_reserved=size)
 
     def discard(self, target: Path, size: int) -> None:
         target.unlink(missing_ok=True)
@@ -187,12 +197,12 @@ class HostAllowlist:
         return self._allows_all or host in self._names or host.endswith(self._suffixes)
 
 
-# For outputs and thumbnails, which the image compressor writes beside the sources.
+# For thumbnails, which the image compressor writes beside the sources and outputs.
 _RESERVED_DISK_BYTES = 64 * 1024 * 1024
 
 
 class DiskBudget:
-    """Bytes of temporary disk that all downloads of a process share: `limit`, but no more than is free."""
+    """Bytes of temporary disk that all files of a process share: `limit`, but no more than is free."""
 
     def __init__(self, limit: int, *, free_bytes: int | None = None) -> None:
         if free_bytes is None:

@@ -147,9 +147,14 @@ class FileHarvester:
     def _store_download(
         self, download: _Download, options: ImageOptions, image_deadline: Deadline
     ) -> FileRecord:
-        if download.file_type.content_type in _COMPRESSIBLE_TYPES:
+        if download.file_type.content_type not in _COMPRESSIBLE_TYPES:
+            return self._store_as_is(download, download.file_type)
+        # Without its metadata, an image is as large as its source.
+        self._fetcher.reserve_copy(download.fetched.size)
+        try:
             return self._store_image(download, options, image_deadline)
-        return self._store_as_is(download, download.file_type)
+        finally:
+            self._fetcher.discard(download.output, download.fetched.size)
 
     def _store_as_is(self, download: _Download, file_type: FileType) -> FileRecord:
         """Store the source, to be served as that type."""
@@ -179,7 +184,7 @@ class FileHarvester:
         )
 
     def _store_image(self, download: _Download, options: ImageOptions, deadline: Deadline) -> FileRecord:
-        output, thumbnail = download.source.with_name("output"), download.source.with_name("thumbnail")
+        output, thumbnail = download.output, download.source.with_name("thumbnail")
         with measure_seconds(Metric.IMAGE_SECONDS):
             result = self._compressor.compress(download.source, output, thumbnail, options, deadline)
         if not result.is_publishable:
@@ -288,6 +293,11 @@ class _Download:
     source: Path
     fetched: FetchedFile
     file_type: FileType
+
+    @property
+    def output(self) -> Path:
+        """Return where the image compressor writes."""
+        return self.source.with_name("output")
 
     @property
     def base_name(self) -> str:

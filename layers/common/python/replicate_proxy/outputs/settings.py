@@ -24,9 +24,9 @@ _MB = 1024 * 1024
 class HarvestSettings:
     """Limits of one file, one invocation and one job; docs/settings.md lists those that can be set.
 
-    `max_disk_bytes` bounds the downloads on disk at any time. `reserved_seconds` are kept at the end of an
-    invocation to store what was fetched: no file is started then. `keep_originals` stores the source beside a
-    compressed image.
+    `max_disk_bytes` bounds the files on disk at any time: downloads, and the images made of them, which take
+    as much again. `reserved_seconds` are kept at the end of an invocation to store what was fetched: no file
+    is started then. `keep_originals` stores the source beside a compressed image.
     """
 
     max_file_bytes: int = 500 * _MB
