@@ -43,6 +43,10 @@ INLINE_TYPES = {
 }
 
 
+def make_safetensors(header_bytes: int) -> bytes:
+    return header_bytes.to_bytes(8, "little") + b'{"a":{}}'.ljust(header_bytes)
+
+
 def make_zip() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -152,6 +156,12 @@ def test_content_type_is_detected(content: bytes, content_type: str) -> None:
 @pytest.mark.parametrize("prefix", [b"", b"\n\n ", b"<!-- x -->", b"GIF8", b"text first, then "])
 def test_markup_is_never_inline(tag: bytes, prefix: bytes) -> None:
     assert not detect_file_type(prefix + tag + b" onload=alert(1)>").is_inline
+
+
+@pytest.mark.parametrize("header_bytes", [8, 256, 2815, 35_615, 65_536])
+def test_safetensors_are_detected_whatever_the_size_of_their_header(header_bytes: int) -> None:
+    """As little-endian numbers, the last four begin like a font, JPEG XL, gzip and an icon."""
+    assert detect_file_type(make_safetensors(header_bytes)).extension == "safetensors"
 
 
 @given(st.binary(max_size=300))

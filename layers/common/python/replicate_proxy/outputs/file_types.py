@@ -176,10 +176,17 @@ def detect_file_type(head: bytes) -> FileType:
     head = head[:HEAD_BYTES]
     if head[4:8] == b"ftyp":
         return _detect_iso_media(head)
+    if _is_safetensors(head):
+        return _SAFETENSORS
     for prefix, file_type in _TYPES_BY_PREFIX:
         if head.startswith(prefix) and not _is_text_after_all(prefix, head):
             return file_type
     return _detect_container(head) or _detect_text(head) or _UNKNOWN
+
+
+def _is_safetensors(head: bytes) -> bool:
+    """Tell by the size of the JSON header before it. Some sizes are the signatures of other formats."""
+    return head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < _MAX_SAFETENSORS_HEADER_BYTES
 
 
 def _is_text_after_all(prefix: bytes, head: bytes) -> bool:
@@ -211,8 +218,6 @@ def _detect_frames(head: bytes) -> FileType | None:
     """Detect formats whose files do not begin with a signature of their own."""
     if head[257:262] == b"ustar":
         return _TAR
-    if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < _MAX_SAFETENSORS_HEADER_BYTES:
-        return _SAFETENSORS
     if len(head) > 2 * _TRANSPORT_PACKET_BYTES and set(head[::_TRANSPORT_PACKET_BYTES]) == {0x47}:
         return _MPEG_TS
     if _AAC_FRAME.match(head):
