@@ -97,6 +97,7 @@ JOB_WITH_ALL_FIELDS = make_job(
         make_job(revision=0),
         make_job(revision=0, webhook_events=()),
         make_job(JobStatus.SUCCEEDED, revision=0, output=Document(text="null")),
+        make_job(revision=0, logs=Document(object_key="records/a/b/logs.json", digest="d" * 32)),
         make_job(revision=0, submission=Submission(kind=SubmissionKind.MODEL, owner="o", name="n.1")),
     ],
 )

@@ -113,6 +113,13 @@ def test_large_document_is_stored_under_key_of_its_job(documents: DocumentStore)
     assert document.object_key == "records/acme/job-1/output.json"
 
 
+def test_large_documents_are_equal_if_their_values_are(documents: DocumentStore) -> None:
+    first, same, other = (documents.save("acme", "job-1", "logs", letter * 5000) for letter in "aab")
+    assert first == same
+    assert first != other
+    assert first.object_key == other.object_key
+
+
 def test_load_returns_none_for_no_document(documents: DocumentStore) -> None:
     assert documents.load(None) is None
 

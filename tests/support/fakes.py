@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from dataclasses import dataclass, field, replace
@@ -275,7 +276,8 @@ class FakeDocumentStore:
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         if len(text.encode("utf-8", "surrogatepass")) <= self.max_inline_bytes:
             return Document(text=text)
-        return Document(object_key=self.put(f"records/{tenant}/{job_id}/{name}.json", text.encode()))
+        key = self.put(f"records/{tenant}/{job_id}/{name}.json", text.encode())
+        return Document(object_key=key, digest=hashlib.sha256(text.encode()).hexdigest()[:32])
 
     def load(self, document: Document | None) -> Any:
         if document is None:

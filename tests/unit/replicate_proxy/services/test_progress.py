@@ -20,6 +20,7 @@ from replicate_proxy.services.prediction_list import PredictionList
 from replicate_proxy.services.progress_request import REFRESHED_STATUSES, ProgressRequester
 from replicate_proxy.services.query import PredictionReader
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.webhooks.events import derive_events
 from tests.support.aws import CONTROL_TABLE, create_control_table
 from tests.support.builders import make_event, make_job
 from tests.support.clock import NOW, FakeClock
@@ -86,6 +87,17 @@ def test_logs_and_text_grow_while_a_caller_polls(prediction: RunningPrediction) 
     finished = prediction.finish(output=["word"] * 10, logs="100%")
     assert (finished["status"], finished["logs"]) == ("succeeded", "100%")
     assert prediction.job.partial_output is None
+
+
+@pytest.mark.parametrize("length", [100, 5_000])
+def test_logs_of_any_length_give_an_event_for_each_change(prediction: RunningPrediction, length: int) -> None:
+    kinds = []
+    for logs in ("a" * length, "a" * length, "b" * length, "b" * (length + 1)):
+        before = prediction.job
+        prediction.report(logs=logs)
+        prediction.read_twice(60)
+        kinds.append([event.kind.value for event in derive_events(before, prediction.job)])
+    assert kinds == [["logs"], [], ["logs"], ["logs"]]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 # A job is saved about six times, and DynamoDB charges each save by the size of the whole item. An object is
 # written once, which is cheaper beyond about 4 kB (docs/costs.md).
 MAX_INLINE_BYTES = 4096
+_DIGEST_DIGITS = 32
 _MISSING = frozenset({"NoSuchKey", "404"})
 
 
@@ -42,7 +44,8 @@ class S3DocumentStore:
         body = text.encode("utf-8", "surrogatepass")
         if len(body) <= self._max_inline_bytes:
             return Document(text=text)
-        return Document(object_key=self.put(f"records/{tenant}/{job_id}/{name}.json", body))
+        key = self.put(f"records/{tenant}/{job_id}/{name}.json", body)
+        return Document(object_key=key, digest=hashlib.sha256(body).hexdigest()[:_DIGEST_DIGITS])
 
     def load(self, document: Document | None) -> Any:
         if document is None:

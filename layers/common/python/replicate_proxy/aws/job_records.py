@@ -241,12 +241,13 @@ def _record_from_document(document: Document | None) -> dict[str, str] | None:
     if document is None:
         return None
     if document.object_key is not None:
-        return {"object_key": document.object_key}
+        digest = {"digest": document.digest} if document.digest is not None else {}
+        return {"object_key": document.object_key, **digest}
     return {"text": document.text or "null"}
 
 
 def _document_from_record(record: Mapping[str, str]) -> Document:
-    return Document(text=record.get("text"), object_key=record.get("object_key"))
+    return Document(text=record.get("text"), object_key=record.get("object_key"), digest=record.get("digest"))
 
 
 def _record_from_fallback(fallback: Fallback) -> dict[str, Any]:

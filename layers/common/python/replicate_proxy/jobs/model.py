@@ -97,10 +97,15 @@ SHARED_ACCOUNT = Account()
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A JSON value that belongs to a job: stored inline as JSON `text`, or in S3 under `object_key`."""
+    """A JSON value that belongs to a job: stored inline as JSON `text`, or in S3 under `object_key`.
+
+    An object can be overwritten: its `digest` makes documents with the same key and other values unequal. It
+    is None in records that were written before it existed.
+    """
 
     text: str | None = None
     object_key: str | None = None
+    digest: str | None = None
 
 
 class ReportChannel(StrEnum):
