@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from replicate_proxy.jobs.model import Document
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
 from replicate_proxy.webhooks.model import DeliveryStatus
 from replicate_proxy.webhooks.settings import DeliverySettings
@@ -16,6 +17,7 @@ from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, 
 from tests.support.webhook_fakes import ReceivedRequest, refuse_connection, respond, time_out
 
 if TYPE_CHECKING:
+    from replicate_proxy.webhooks.model import Delivery
     from replicate_proxy.webhooks.sender import ReceiverResponse
 
 EVENTS = ("start", "output", "completed")
@@ -48,6 +50,30 @@ def test_waiting_events_follow_at_once_when_earlier_one_succeeds(pipeline: Deliv
 
     start_at, *later_times = [request.received_at for request in pipeline.receiver.accepted]
     assert all((received_at - start_at).total_seconds() < 1 for received_at in later_times)
+
+
+@pytest.mark.parametrize("delivered_before", ["logs", "output", "completed"])
+def test_event_stored_after_earlier_one_was_sent_follows_at_once(
+    pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch, delivered_before: str
+) -> None:
+    """The delivery of `start` goes on with what the notifier has stored of the next change."""
+    running = as_processing(make_job(webhook_events=("start", "logs", "output", "completed")))
+    pipeline.apply_changes((make_job(), running))
+    start = pipeline.queue.receive()
+    assert start is not None
+    create = pipeline.deliveries.create
+
+    def create_after_delivery(delivery: Delivery) -> bool:
+        if delivery.kind.value == delivered_before:
+            pipeline.deliverer.deliver(start)
+        return create(delivery)
+
+    monkeypatch.setattr(pipeline.deliveries, "create", create_after_delivery)
+    succeeded = as_succeeded(running, logs=Document(text='"line"'))
+    pipeline.apply_changes((running, succeeded))
+    pipeline.run_for(1)
+    received = [request.event for request in pipeline.receiver.received]
+    assert received == ["start", "logs", "output", "completed"]
 
 
 def test_later_events_supersede_rejected_one_after_ordering_timeout(pipeline: DeliveryPipeline) -> None:

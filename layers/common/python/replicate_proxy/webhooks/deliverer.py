@@ -27,6 +27,7 @@ from replicate_proxy.net.retry_after import parse_retry_after
 from replicate_proxy.observability import Metric, count, logger, record_seconds
 from replicate_proxy.outputs.private_urls import UrlSigningError
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
+from replicate_proxy.webhooks.commands import DeliverCommand
 from replicate_proxy.webhooks.model import (
     MISSED_REASONS,
     Attempt,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 
     from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.ports import Clock
-    from replicate_proxy.webhooks.commands import DeliverCommand
     from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater, LoadedDelivery
     from replicate_proxy.webhooks.endpoint_health import EndpointHealth
     from replicate_proxy.webhooks.ports import ReceiverLimitStore, Sender
@@ -137,6 +137,7 @@ class Deliverer:
             status = loaded.delivery.status.value if loaded else ""
             reason = f"it is {status} and not due" if loaded else "it does not exist"
             logger.info("deliver command ignored", sequence=command.sequence, reason=reason)
+            self._updater.enqueue_next(_find_waiting(loaded, now) if loaded else None)
             return None
         try:
             return self._prepare(loaded, now)
@@ -334,6 +335,18 @@ def find_blocking(loaded: LoadedDelivery, *, now: datetime, settings: DeliverySe
 
 def _is_rejected(delivery: Delivery, now: datetime) -> bool:
     return delivery.last_result is AttemptResult.REJECTED and not delivery.is_leased(now)
+
+
+def _find_waiting(loaded: LoadedDelivery, now: datetime) -> DeliverCommand | None:
+    """Return the command of the first later delivery that is pending, if the loaded one has ended.
+
+    The worker that ended it may have looked for the next one before that was stored, and there is one message
+    for the new deliveries of a job to a target.
+    """
+    if loaded.delivery.is_pending:
+        return None
+    pending = [other for other in loaded.later if other.is_pending]
+    return DeliverCommand.for_delivery(pending[-1]) if pending and _is_due(pending[-1], now) else None
 
 
 def _is_due(delivery: Delivery, now: datetime) -> bool:
