@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from replicate_proxy.webhooks.endpoints import Endpoint
     from tests.support.delivery_pipeline import DeliveryPipeline
 
+NEW_URL = "https://new.example.com/hook"
+
 
 @pytest.fixture
 def endpoint(pipeline: DeliveryPipeline) -> Endpoint:
@@ -81,6 +83,39 @@ def test_five_days_of_failures_disable_endpoint(pipeline: DeliveryPipeline, endp
         pipeline.run_for(23 * 3600)
 
     assert reload(pipeline, endpoint).disabled_reason == "failing_too_long"
+
+
+@pytest.mark.parametrize(
+    ("status", "header"),
+    [(410, {}), (503, {"webhook-delivery": "disable"}), (200, {"webhook-delivery": "disable"})],
+)
+def test_response_of_old_url_does_not_disable_endpoint(
+    pipeline: DeliveryPipeline, endpoint: Endpoint, status: int, header: dict[str, str]
+) -> None:
+    pipeline.receiver.behavior = lambda _: respond(status, header, duration_seconds=5)
+    pipeline.complete_job(webhook=None)
+    pipeline.run_for(1)
+    pipeline.endpoint_service.update(TENANT, endpoint.id, url=NEW_URL)
+    pipeline.receiver.behavior = lambda _: respond(200)
+    pipeline.run_for(60)
+
+    assert reload(pipeline, endpoint).is_enabled
+    urls = [request.url for request in pipeline.receiver.received]
+    assert urls == ([endpoint.url] if status == 200 else [endpoint.url, NEW_URL])
+
+
+def test_failures_of_old_url_do_not_disable_endpoint(pipeline: DeliveryPipeline, endpoint: Endpoint) -> None:
+    pipeline.receiver.behavior = lambda _: respond(503)
+    pipeline.complete_job(id="job1", webhook=None)
+    pipeline.run_for(4.9 * 86_400)
+    pipeline.endpoint_service.update(TENANT, endpoint.id, description="the same URL", url=endpoint.url)
+    assert pipeline.endpoint_service.get_health(endpoint).failing_since is not None
+    pipeline.endpoint_service.update(TENANT, endpoint.id, url=NEW_URL)
+    pipeline.run_for(0.2 * 86_400)
+    pipeline.complete_job(id="job2", webhook=None)
+    pipeline.run_for(2)
+
+    assert reload(pipeline, endpoint).is_enabled
 
 
 def test_success_resets_the_failure_count(pipeline: DeliveryPipeline, endpoint: Endpoint) -> None:

@@ -316,7 +316,9 @@ class Deliverer:
             next_attempt_at=format_optional_timestamp(retry_at),
         )
         self._checkpoint("deliver.attempt_stored")
-        self._endpoint_health.record_response(delivery, prepared.slot_token, response, now)
+        self._endpoint_health.record_response(
+            delivery, prepared.slot_token, response, now, url=prepared.request.url
+        )
 
 
 def find_blocking(loaded: LoadedDelivery, *, now: datetime, settings: DeliverySettings) -> list[Delivery]:

@@ -44,9 +44,12 @@ class EndpointHealth:
         self._settings = settings
 
     def record_response(
-        self, delivery: Delivery, slot_token: str, response: ReceiverResponse, now: datetime
+        self, delivery: Delivery, slot_token: str, response: ReceiverResponse, now: datetime, *, url: str
     ) -> None:
-        """Release the slot of a request, record its response, and disable the endpoint if it is time to."""
+        """Release the slot of a request, record its response, and disable the endpoint if it is time to.
+
+        `url` is the one that was called.
+        """
         health = self._receiver_limits.record_response(
             delivery.tenant, delivery.receiver_id, slot_token, response=response, now=now
         )
@@ -55,14 +58,17 @@ class EndpointHealth:
         requested = _REASON_BY_INSTRUCTION.get(response.instruction) if response.instruction else None
         reason = requested or find_disable_reason(health, self._settings, now)
         if reason is not None:
-            self._disable(delivery, reason, now, is_requested=requested is not None)
+            self._disable(delivery, reason, now, url=url, is_requested=requested is not None)
 
     def _disable(
-        self, delivery: Delivery, reason: DisabledReason, now: datetime, *, is_requested: bool
+        self, delivery: Delivery, reason: DisabledReason, now: datetime, *, url: str, is_requested: bool
     ) -> None:
-        """Disable the endpoint. Raises ConflictError if it has changed, but the receiver asked for it."""
+        """Disable the endpoint, unless the tenant has changed its URL since the request.
+
+        Raises ConflictError if it has changed meanwhile, but the receiver asked for it.
+        """
         endpoint = self._endpoints.get(delivery.tenant, delivery.target)
-        if endpoint is None or not endpoint.is_enabled:
+        if endpoint is None or not endpoint.is_enabled or endpoint.url != url:
             return
         try:
             self._endpoints.save(replace(endpoint, disabled_reason=reason, disabled_at=now, updated_at=now))

@@ -101,11 +101,17 @@ class EndpointService:
         description: str | None = None,
         enabled: bool | None = None,
     ) -> Endpoint:
-        """Change the fields that are not None. Raises a 422 ApiError for a forbidden URL."""
+        """Change the fields that are not None; a new URL resets the failure counters.
+
+        Raises a 422 ApiError for a forbidden URL.
+        """
         endpoint = self.get(tenant, endpoint_id)
         now = self._clock.now()
         if url is not None:
             self._validate_url(url)
+            if url != endpoint.url:
+                # They are failures of another receiver.
+                self._receiver_limits.reset_failures(tenant, endpoint_id)
             endpoint = replace(endpoint, url=url)
         if events is not None:
             endpoint = replace(endpoint, events=tuple(events))
