@@ -292,6 +292,7 @@ class TestEndpointStore:
             description="ours",
             disabled_reason=DisabledReason.GONE,
             disabled_at=NOW,
+            unsearched_since=NOW - timedelta(days=1),
         )
         endpoints.create(endpoint)
         assert endpoints.get(TENANT, endpoint.id) == endpoint

@@ -213,8 +213,8 @@ class Cast:
         def enable() -> None:
             before = endpoints.service.get("acme", endpoint.id)
             enabled = endpoints.service.enable("acme", endpoint.id)
-            if before.disabled_at is not None:
-                endpoints.redelivery.redeliver_missed(enabled, before.disabled_at)
+            if before.missed_since is not None:
+                endpoints.redelivery.redeliver_missed(enabled, before.missed_since)
 
         self._retry(enable)
 

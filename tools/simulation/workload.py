@@ -351,8 +351,8 @@ class Workload:
         def enable() -> None:
             before = endpoints.service.get(tenant, endpoint_id)
             enabled = endpoints.service.enable(tenant, endpoint_id)
-            if before.disabled_at is not None:
-                endpoints.redelivery.redeliver_missed(enabled, before.disabled_at)
+            if before.missed_since is not None:
+                endpoints.redelivery.redeliver_missed(enabled, before.missed_since)
 
         for _ in range(5):
             try:

@@ -28,15 +28,19 @@ def endpoint(pipeline: DeliveryPipeline) -> Endpoint:
 
 def enable(pipeline: DeliveryPipeline, endpoint: Endpoint) -> None:
     """Enable the endpoint as the route does."""
-    assert endpoint.disabled_at is not None
+    assert endpoint.missed_since is not None
     enabled = pipeline.endpoint_service.enable(TENANT, endpoint.id)
-    pipeline.redelivery.redeliver_missed(enabled, endpoint.disabled_at)
+    pipeline.redelivery.redeliver_missed(enabled, endpoint.missed_since)
+
+
+def read_endpoint(pipeline: DeliveryPipeline, endpoint: Endpoint) -> Endpoint:
+    stored = pipeline.endpoints.get(TENANT, endpoint.id)
+    assert stored is not None
+    return stored
 
 
 def read_search(pipeline: DeliveryPipeline, endpoint: Endpoint) -> MissedSearch | None:
-    stored = pipeline.endpoints.get(TENANT, endpoint.id)
-    assert stored is not None
-    return stored.missed_search
+    return read_endpoint(pipeline, endpoint).missed_search
 
 
 def run_before_first[**P, T](function: Callable[P, T], act: Callable[[], object]) -> Callable[P, T]:
@@ -138,3 +142,71 @@ def test_event_answered_with_410_is_sent_after_enabling(pipeline: DeliveryPipeli
     enable(pipeline, stored)
     pipeline.run_for(1)
     assert [request.event for request in pipeline.receiver.accepted] == ["completed"]
+
+
+@pytest.mark.parametrize("is_swept_while_disabled", [True, False])
+def test_event_missed_before_second_disabling_is_sent(
+    pipeline: DeliveryPipeline, *, is_swept_while_disabled: bool
+) -> None:
+    """The receiver answers what is sent after the first enabling with 410 again, a week later."""
+    created = make_endpoint(events=("completed",))
+    pipeline.endpoints.create(created)
+    pipeline.receiver.behavior = lambda _: respond(410)
+    for number in range(3):
+        pipeline.complete_job(id=f"job{number}", webhook=None)
+        pipeline.run_for(60)
+    pipeline.run_for(8 * 86_400)
+    enable(pipeline, read_endpoint(pipeline, created))
+    pipeline.run_for(300)
+    assert not read_endpoint(pipeline, created).is_enabled
+    if is_swept_while_disabled:
+        pipeline.redelivery.continue_missed_search(TENANT, created.id)
+        assert read_search(pipeline, created) is None
+    pipeline.receiver.behavior = lambda _: respond(200)
+    enable(pipeline, read_endpoint(pipeline, created))
+    pipeline.run_for(1)
+    assert [request.json()["id"] for request in pipeline.receiver.accepted] == ["job0", "job1", "job2"]
+
+
+@pytest.mark.parametrize("route", ["enable", "update"])
+def test_event_skipped_at_enabling_is_not_sent_after_next_outage(
+    pipeline: DeliveryPipeline, endpoint: Endpoint, route: str
+) -> None:
+    pipeline.complete_job(id="skipped", webhook=None)
+    pipeline.run_for(3600)
+    if route == "enable":
+        pipeline.endpoint_service.enable(TENANT, endpoint.id, searches_missed=False)
+    else:
+        pipeline.endpoint_service.update(TENANT, endpoint.id, enabled=True)
+    pipeline.run_for(3600)
+    disabled = pipeline.endpoint_service.update(TENANT, endpoint.id, enabled=False)
+    pipeline.complete_job(id="missed", webhook=None)
+    pipeline.run_for(600)
+    enable(pipeline, disabled)
+    pipeline.clock.advance(minutes=2)
+    pipeline.redelivery.continue_missed_search(TENANT, endpoint.id)
+    pipeline.run_for(1)
+    assert [request.json()["id"] for request in pipeline.receiver.accepted] == ["missed"]
+
+
+def test_event_skipped_after_search_was_interrupted_is_not_sent(
+    pipeline: DeliveryPipeline, endpoint: Endpoint
+) -> None:
+    pipeline.complete_job(webhook=None)
+    pipeline.endpoint_service.enable(TENANT, endpoint.id)
+    pipeline.endpoint_service.update(TENANT, endpoint.id, enabled=False)
+    pipeline.endpoint_service.enable(TENANT, endpoint.id, searches_missed=False)
+    assert read_search(pipeline, endpoint) is None
+    enabled = pipeline.endpoint_service.update(TENANT, endpoint.id, enabled=False)
+    assert enabled.missed_since == enabled.disabled_at
+
+
+def test_enabling_an_enabled_endpoint_keeps_its_search(
+    pipeline: DeliveryPipeline, endpoint: Endpoint
+) -> None:
+    pipeline.endpoint_service.enable(TENANT, endpoint.id)
+    search = read_search(pipeline, endpoint)
+    pipeline.endpoint_service.update(TENANT, endpoint.id, enabled=True)
+    pipeline.endpoint_service.enable(TENANT, endpoint.id, searches_missed=False)
+    assert search is not None
+    assert read_search(pipeline, endpoint) == search

@@ -156,6 +156,7 @@ def _record_from_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "created_at": format_timestamp(endpoint.created_at),
         "updated_at": format_timestamp(endpoint.updated_at),
         "revision": endpoint.revision,
+        "unsearched_since": format_optional_timestamp(endpoint.unsearched_since),
         "search_disabled_at": format_timestamp(search.disabled_at) if search else None,
         "search_after": list(search.after) if search and search.after else None,
         "due_at": format_timestamp(search.due_at) if search else None,
@@ -178,6 +179,7 @@ def _endpoint_from_record(record: Mapping[str, Any]) -> Endpoint:
         created_at=parse_timestamp(record["created_at"]),
         updated_at=parse_timestamp(record["updated_at"]),
         revision=record["revision"],
+        unsearched_since=parse_optional_timestamp(record.get("unsearched_since")),
         missed_search=_search_from_record(record),
     )
 

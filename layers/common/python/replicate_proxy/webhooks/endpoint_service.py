@@ -127,15 +127,13 @@ class EndpointService:
         """Enable the endpoint, whatever disabled it, and reset its failure counters.
 
         With `searches_missed`, the sweep searches for what it missed: not before the functions that may
-        have read it as disabled have ended.
+        have read it as disabled have ended. Without, no later search finds it either.
         """
         now = self._clock.now()
         before = self.get(tenant, endpoint_id)
         endpoint = replace(self._enable(before), updated_at=now)
-        if searches_missed and before.disabled_at is not None:
-            pending = before.missed_search
-            disabled_at = min(pending.disabled_at, before.disabled_at) if pending else before.disabled_at
-            search = MissedSearch(disabled_at=disabled_at, due_at=now + _MISSED_SEARCH_DELAY)
+        if searches_missed and before.missed_since is not None:
+            search = MissedSearch(disabled_at=before.missed_since, due_at=now + _MISSED_SEARCH_DELAY)
             endpoint = replace(endpoint, missed_search=search)
         return self._endpoints.save(endpoint)
 
@@ -170,7 +168,11 @@ class EndpointService:
 
     def _enable(self, endpoint: Endpoint) -> Endpoint:
         self._receiver_limits.reset_failures(endpoint.tenant, endpoint.id)
-        return replace(endpoint, disabled_reason=None, disabled_at=None)
+        if endpoint.is_enabled:
+            return endpoint
+        return replace(
+            endpoint, disabled_reason=None, disabled_at=None, unsearched_since=None, missed_search=None
+        )
 
     def _validate_url(self, url: str) -> None:
         try:

@@ -44,6 +44,7 @@ class Endpoint:
 
     Empty `events` means all events; `secrets` are newest first; `revision` grows by one with each save and
     guards it. `missed_search` is set when the endpoint is enabled, until the search has found nothing more.
+    `unsearched_since` is the start of a search that was dropped because the endpoint was disabled again.
     """
 
     tenant: str
@@ -57,11 +58,20 @@ class Endpoint:
     disabled_reason: DisabledReason | None = None
     disabled_at: datetime | None = None
     missed_search: MissedSearch | None = None
+    unsearched_since: datetime | None = None
     revision: int = 0
 
     @property
     def is_enabled(self) -> bool:
         return self.disabled_reason is None
+
+    @property
+    def missed_since(self) -> datetime | None:
+        """Return since when a disabled endpoint has missed events that no search has found yet."""
+        if self.disabled_at is None:
+            return None
+        search_since = self.missed_search.disabled_at if self.missed_search else None
+        return min(time for time in (self.disabled_at, self.unsearched_since, search_since) if time)
 
     def subscribes_to(self, kind: EventKind) -> bool:
         return kind is EventKind.TEST or not self.events or kind in self.events

@@ -25,7 +25,6 @@ from replicate_proxy.webhooks.model import (
     Delivery,
     DeliveryStatus,
     EventKind,
-    FailureReason,
     StoredEvent,
     parse_delivery_id,
 )
@@ -33,8 +32,6 @@ from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.retry_policy import restart_schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.endpoints import Endpoint, MissedSearch
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
@@ -43,6 +40,8 @@ if TYPE_CHECKING:
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 5
+# One of several requests at the same time disables the endpoint; the others may have ended before it.
+_MISSED_MARGIN = timedelta(minutes=1)
 
 
 class TenantPosition(NamedTuple):
@@ -133,11 +132,11 @@ class RedeliveryService:
         since: datetime,
         *,
         after: DeliveryPosition | None = None,
-        reasons: Collection[FailureReason] = (),
+        missed_since: datetime | None = None,
     ) -> RedeliveryResult:
         """Enqueue a target's failed deliveries created since a time, oldest first, at most 500 a call.
 
-        With `reasons`, only those that failed for one of them.
+        With `missed_since`, only those that an endpoint disabled since then has missed.
         """
         count = 0
         for _ in range(_MAX_PAGES):
@@ -145,7 +144,7 @@ class RedeliveryService:
                 tenant, target, since=since, after=after, limit=_PAGE_SIZE, oldest_first=True
             )
             count += self._redeliver_all(
-                [delivery for delivery in page.deliveries if _has_failed(delivery, reasons)]
+                [delivery for delivery in page.deliveries if _has_failed(delivery, missed_since)]
             )
             after = page.next_position
             if after is None:
@@ -154,14 +153,17 @@ class RedeliveryService:
         return RedeliveryResult(count, after)
 
     def redeliver_missed(
-        self, endpoint: Endpoint, disabled_at: datetime, *, after: DeliveryPosition | None = None
+        self, endpoint: Endpoint, missed_since: datetime, *, after: DeliveryPosition | None = None
     ) -> RedeliveryResult:
         """Enqueue what an endpoint missed while it was disabled.
 
-        A delivery that was pending when the endpoint was disabled can be as old as a delivery may get.
+        A delivery that was pending when the endpoint was disabled can be as old as a delivery may get. What
+        failed before is not sent: the tenant has enabled the endpoint without it.
         """
-        since = disabled_at - timedelta(seconds=self._settings.max_age_seconds)
-        return self.redeliver_failed(endpoint.tenant, endpoint.id, since, reasons=MISSED_REASONS, after=after)
+        since = missed_since - timedelta(seconds=self._settings.max_age_seconds)
+        return self.redeliver_failed(
+            endpoint.tenant, endpoint.id, since, missed_since=missed_since, after=after
+        )
 
     def continue_missed_search(self, tenant: str, endpoint_id: str) -> None:
         """Search once more for what an endpoint missed before it was enabled, or go on with that search.
@@ -174,13 +176,17 @@ class RedeliveryService:
         if endpoint is None or search is None or search.due_at > now:
             return
         remaining: MissedSearch | None = None
-        # The next enabling searches for what a disabled endpoint misses.
+        unsearched_since: datetime | None = None
         if endpoint.is_enabled:
             position = self.redeliver_missed(endpoint, search.disabled_at, after=search.after).next_position
             if isinstance(position, DeliveryPosition):
                 remaining = replace(search, due_at=now, after=position)
+        else:  # The next enabling searches for what a disabled endpoint misses.
+            unsearched_since = endpoint.missed_since
         with suppress(ConflictError):  # The owner changed the endpoint: the next sweep repeats the search.
-            self._endpoints.save(replace(endpoint, missed_search=remaining))
+            self._endpoints.save(
+                replace(endpoint, missed_search=remaining, unsearched_since=unsearched_since)
+            )
 
     def redeliver_all_failed(
         self, tenant: str, since: datetime, *, after: TenantPosition | None = None
@@ -264,8 +270,11 @@ class RedeliveryService:
         return self._deliveries.save(restart_schedule(delivery, now, self._settings))
 
 
-def _has_failed(delivery: Delivery, reasons: Collection[FailureReason]) -> bool:
-    return delivery.status is DeliveryStatus.FAILED and (not reasons or delivery.failure_reason in reasons)
+def _has_failed(delivery: Delivery, missed_since: datetime | None) -> bool:
+    if delivery.status is not DeliveryStatus.FAILED or missed_since is None:
+        return delivery.status is DeliveryStatus.FAILED
+    finished_at = delivery.finished_at or missed_since
+    return delivery.failure_reason in MISSED_REASONS and finished_at >= missed_since - _MISSED_MARGIN
 
 
 def _build_test_body(job_id: str, now: datetime, base_url: str) -> dict[str, object]:

@@ -98,11 +98,11 @@ def _add_action_routes(router: Router, endpoints: EndpointService, redelivery: R
         tenant = request.principal.require(Scope.PREDICTIONS_WRITE).tenant
         endpoint_id = request.path_params["endpoint_id"]
         body = parse_body(EnableEndpointBody, request.json_or_empty())
-        disabled_at = endpoints.get(tenant, endpoint_id).disabled_at
+        missed_since = endpoints.get(tenant, endpoint_id).missed_since
         endpoint = endpoints.enable(tenant, endpoint_id, searches_missed=body.redeliver)
         view = build_endpoint_view(endpoint)
-        if body.redeliver and disabled_at is not None:
-            view |= build_redelivery_view(redelivery.redeliver_missed(endpoint, disabled_at))
+        if body.redeliver and missed_since is not None:
+            view |= build_redelivery_view(redelivery.redeliver_missed(endpoint, missed_since))
         return json_response(200, view)
 
     @router.post(f"{_ENDPOINT}/test")

@@ -88,8 +88,8 @@ def _add_endpoint_changes(pages: PageRouter, services: ConsoleServices) -> None:
         with _audit_update(services, endpoint) as audited:
             enabled = services.endpoints.enable(endpoint.tenant, endpoint.id)
             audited.after = build_endpoint_view(enabled)
-            if endpoint.disabled_at is not None:
-                services.redelivery.redeliver_missed(enabled, endpoint.disabled_at)
+            if endpoint.missed_since is not None:
+                services.redelivery.redeliver_missed(enabled, endpoint.missed_since)
         return _return_to(page, endpoint, "enabled")
 
     @pages.post(f"{_ENDPOINT}/disable")
