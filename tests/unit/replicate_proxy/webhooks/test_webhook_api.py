@@ -17,7 +17,14 @@ from replicate_proxy.clock import format_timestamp
 from replicate_proxy.webhooks.endpoint_service import MAX_ENDPOINTS
 from tests.support.clock import NOW
 from tests.support.delivery_pipeline import DeliveryPipeline
-from tests.support.webhook_builders import TENANT, make_endpoint, make_job
+from tests.support.webhook_builders import (
+    JOB_ID,
+    TENANT,
+    make_attempt,
+    make_delivery,
+    make_endpoint,
+    make_job,
+)
 from tests.support.webhook_fakes import respond, time_out
 
 BASE_URL = "https://proxy.example/prod"
@@ -398,6 +405,48 @@ def test_other_tenants_id_responds_like_unknown_id(
 
     assert foreign == unknown
     assert foreign[0] == 404
+
+
+@pytest.mark.parametrize(
+    "path", [f"attempts?prediction={JOB_ID}", f"deliveries/{JOB_ID}.7.prediction/attempts"]
+)
+def test_attempts_of_one_prediction_or_delivery_are_paged(
+    client: Client, pipeline: DeliveryPipeline, path: str
+) -> None:
+    """All together they do not fit into a response."""
+    pipeline.deliveries.create(make_delivery())
+    # Several at the same time, in another order than that of their numbers.
+    for number in reversed(range(1, 1001)):
+        sent_at = NOW + timedelta(seconds=number // 7)
+        attempt = make_attempt(number=number, sent_at=sent_at, response_body='"' * 8192)
+        pipeline.deliveries.record_attempt(attempt)
+    numbers: list[int] = []
+    url: str | None = f"{BASE_URL}/v1/webhooks/{path}"
+    pages = 0
+    while url is not None:
+        page = client.get_url(url)
+        numbers += [attempt["number"] for attempt in page["results"]]
+        url, pages = page["next"], pages + 1
+    assert (numbers, pages) == (list(range(1, 1001)), 10)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        [],
+        POSITION,
+        ["now", f"{JOB_ID}.7.prediction", "0000000001"],
+        ["2026-01-01T00:00:00Z", "x", "0000000001"],
+        ["2026-01-01T00:00:00Z", f"{JOB_ID}.7.prediction", "x"],
+    ],
+)
+def test_cursor_that_no_page_of_attempts_ends_with_is_rejected(
+    client: Client, pipeline: DeliveryPipeline, position: list[str]
+) -> None:
+    pipeline.deliveries.create(make_delivery())
+    cursor = encode_cursor(position)
+    for path in (f"attempts?prediction={JOB_ID}&", f"deliveries/{JOB_ID}.7.prediction/attempts?"):
+        assert client.call("GET", f"{path}cursor={cursor}")[0] == 400, path
 
 
 @pytest.mark.parametrize("name", ["deliveries", "attempts"])

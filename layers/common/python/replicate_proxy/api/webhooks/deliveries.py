@@ -6,7 +6,7 @@ name themselves, whose target is PREDICTION_TARGET.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_cursor
@@ -15,13 +15,22 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import RedeliverBody
 from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view, build_redelivery_view
 from replicate_proxy.auth.principal import Scope
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.errors import parameter_error
 from replicate_proxy.ids import is_id
-from replicate_proxy.webhooks.model import PREDICTION_TARGET, DeliveryStatus
+from replicate_proxy.webhooks.model import (
+    PREDICTION_TARGET,
+    Attempt,
+    DeliveryStatus,
+    build_delivery_id,
+    parse_delivery_id,
+)
 from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.redelivery import TenantPosition
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.webhooks.endpoint_service import EndpointService
@@ -32,6 +41,27 @@ if TYPE_CHECKING:
 _ENDPOINT = "/v1/webhooks/endpoints/{endpoint_id}"
 _DELIVERY = "/v1/webhooks/deliveries/{delivery_id}"
 _PAGE_SIZE = 100
+
+
+class _AttemptPosition(NamedTuple):
+    """Where a page of the attempts of one prediction or delivery ended; they are sorted by it."""
+
+    at: str
+    delivery_id: str
+    number: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        delivery_id = build_delivery_id(attempt.job_id, attempt.sequence, attempt.target)
+        return cls(format_timestamp(attempt.sent_at), delivery_id, f"{attempt.number:010}")
+
+    @classmethod
+    def parse(cls, at: str, delivery_id: str, number: str) -> Self:
+        """Return the position in a cursor. Raises ValueError if no page can have ended there."""
+        parse_timestamp(at)
+        if parse_delivery_id(delivery_id) is None or not number.isdigit():
+            raise ValueError("not a position of an attempt")
+        return cls(at, delivery_id, number)
 
 
 def add_delivery_routes(
@@ -64,6 +94,8 @@ def _add_prediction_lists(router: Router, store: DeliveryStore) -> None:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         if "prediction" not in request.query:
             return _list_deliveries(request, store, tenant, PREDICTION_TARGET)
+        if "cursor" in request.query:
+            raise parameter_error("cursor", "cannot be combined with prediction")
         status = _parse_status(request)
         deliveries = store.list_by_job(tenant, _parse_prediction_id(request))
         results = [
@@ -78,9 +110,7 @@ def _add_prediction_lists(router: Router, store: DeliveryStore) -> None:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         if "prediction" not in request.query:
             return _list_attempts(request, store, tenant, PREDICTION_TARGET)
-        attempts = store.list_attempts_by_job(tenant, _parse_prediction_id(request))
-        results = [build_attempt_view(attempt) for attempt in attempts]
-        return json_response(200, build_page(request, results, None))
+        return _build_attempt_page(request, store.list_attempts_by_job(tenant, _parse_prediction_id(request)))
 
 
 def _add_delivery_reads(router: Router, redelivery: RedeliveryService, store: DeliveryStore) -> None:
@@ -90,12 +120,11 @@ def _add_delivery_reads(router: Router, redelivery: RedeliveryService, store: De
         delivery = redelivery.get_delivery(tenant, request.path_params["delivery_id"])
         return json_response(200, build_delivery_view(delivery))
 
-    @router.get(f"{_DELIVERY}/attempts", query=())
+    @router.get(f"{_DELIVERY}/attempts", query=("cursor",))
     def list_delivery_attempts(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         delivery = redelivery.get_delivery(tenant, request.path_params["delivery_id"])
-        results = [build_attempt_view(attempt) for attempt in store.list_attempts(delivery)]
-        return json_response(200, build_page(request, results, None))
+        return _build_attempt_page(request, store.list_attempts(delivery))
 
 
 def _add_redelivery_routes(router: Router, endpoints: EndpointService, redelivery: RedeliveryService) -> None:
@@ -149,11 +178,20 @@ def _list_attempts(request: Request, store: DeliveryStore, tenant: str, target: 
     return json_response(200, build_page(request, results, page.next_position))
 
 
+def _build_attempt_page(request: Request, attempts: Sequence[Attempt]) -> Response:
+    """Return a page of the attempts of one prediction or delivery, oldest first."""
+    after = decode_cursor(request.query.get("cursor"), _AttemptPosition.parse)
+    by_position = {_AttemptPosition.of(attempt): attempt for attempt in attempts}
+    positions = sorted(position for position in by_position if after is None or position > after)
+    page = positions[:_PAGE_SIZE]
+    results = [build_attempt_view(by_position[position]) for position in page]
+    return json_response(200, build_page(request, results, page[-1] if positions[_PAGE_SIZE:] else None))
+
+
 def _parse_prediction_id(request: Request) -> str:
-    """Return the ID. The list of one prediction is complete: it has no pages and no beginning."""
-    for name in ("cursor", "since"):
-        if name in request.query:
-            raise parameter_error(name, "cannot be combined with prediction")
+    """Return the ID. The lists of one prediction have no beginning."""
+    if "since" in request.query:
+        raise parameter_error("since", "cannot be combined with prediction")
     text = request.query["prediction"]
     if not is_id(text):
         raise parameter_error("prediction", "must be the ID of a prediction")
