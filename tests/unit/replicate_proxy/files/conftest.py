@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from moto import mock_aws
 
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.errors import ConflictError, NotFoundError
 from replicate_proxy.files.multipart import UploadedPart
 from replicate_proxy.files.ports import FilePage, ObjectMetadata, PartUpload, UploadForm
 from replicate_proxy.files.service import FileService, FileSettings
@@ -35,6 +35,9 @@ class FakeFileStore:
     files: dict[tuple[str, str], StoredFile] = field(default_factory=dict)
 
     def save(self, file: StoredFile, *, was_pending: bool = False) -> None:
+        stored = self.files.get((file.tenant, file.id))
+        if was_pending and (stored is None or stored.is_uploaded):
+            raise ConflictError("move file record")
         self.files[file.tenant, file.id] = file
 
     def get(self, tenant: str, file_id: str) -> StoredFile | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from replicate_proxy.aws.file_store import DynamoFileStore
+from replicate_proxy.errors import ConflictError
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.ids import generate_id
@@ -83,6 +84,24 @@ def test_pending_file_is_listed_once_it_is_uploaded(store: FileStore) -> None:
     store.save(replace(file, size_bytes=9), was_pending=True)
     assert store.list_pending("acme", limit=5) == ()
     assert store.list_files("acme", before_id=None, limit=5).files == (replace(file, size_bytes=9),)
+
+
+def test_pending_file_that_is_gone_is_not_saved_as_uploaded(store: FileStore) -> None:
+    file = make_file(size_bytes=None)
+    store.save(file)
+    store.delete(file)
+    with pytest.raises(ConflictError):
+        store.save(replace(file, size_bytes=9), was_pending=True)
+    assert store.get("acme", file.id) is None
+
+
+def test_upload_that_is_recorded_already_is_a_conflict(store: FileStore) -> None:
+    file = make_file(size_bytes=None)
+    store.save(file)
+    store.save(replace(file, size_bytes=9), was_pending=True)
+    with pytest.raises(ConflictError):
+        store.save(replace(file, size_bytes=9), was_pending=True)
+    assert store.get("acme", file.id) == replace(file, size_bytes=9)
 
 
 def test_upload_in_parts_is_saved_and_forgotten_once_it_is_uploaded(store: FileStore) -> None:

@@ -13,8 +13,10 @@ from replicate_proxy.files.signed_downloads import build_download_url, parse_dow
 from tests.unit.replicate_proxy.files.conftest import MEBIBYTE, SIGNING_KEY, FakeFileStore, FakeObjects
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.files.model import StoredFile
-    from replicate_proxy.files.ports import PartUpload
+    from replicate_proxy.files.ports import ObjectMetadata, PartUpload
     from replicate_proxy.files.service import FileService
     from replicate_proxy.files.signed_downloads import SignedDownload
     from tests.support.clock import FakeClock
@@ -45,6 +47,21 @@ def send_parts(objects: FakeObjects, file: StoredFile, *parts: PartUpload) -> No
     assert file.multipart is not None
     for part in parts:
         objects.parts[file.multipart.id][part.number] = bytes(part.size_bytes)
+
+
+def run_after_metadata(
+    monkeypatch: pytest.MonkeyPatch, objects: FakeObjects, act: Callable[[], object]
+) -> None:
+    """Let another request act after the next read of metadata."""
+    get_metadata = objects.get_metadata
+
+    def get_metadata_before_act(key: str) -> ObjectMetadata | None:
+        metadata = get_metadata(key)
+        monkeypatch.undo()
+        act()
+        return metadata
+
+    monkeypatch.setattr(objects, "get_metadata", get_metadata_before_act)
 
 
 def sign_download(file: StoredFile, signing_key: bytes = SIGNING_KEY) -> SignedDownload:
@@ -130,6 +147,30 @@ def test_upload_is_pending_until_content_exists(
 def test_list_includes_finished_uploads(files: FileService, objects: FakeObjects) -> None:
     file, _ = create_upload(files)
     objects.objects[file.object_key] = b"12345"
+    assert [listed.id for listed in files.list_files("acme").files] == [file.id]
+
+
+@pytest.mark.parametrize("method", ["get", "list_files"])
+def test_file_deleted_while_its_upload_is_noticed_stays_deleted(
+    files: FileService, objects: FakeObjects, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    file, _ = create_upload(files)
+    objects.objects[file.object_key] = b"12345"
+    run_after_metadata(monkeypatch, objects, lambda: files.delete("acme", file.id))
+    if method == "get":
+        with pytest.raises(NotFoundError):
+            files.get("acme", file.id)
+    assert files.list_files("acme").files == ()
+    assert objects.objects == {}
+
+
+def test_upload_noticed_by_two_requests_is_recorded_once(
+    files: FileService, objects: FakeObjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = create_upload(files)
+    objects.objects[file.object_key] = b"12345"
+    run_after_metadata(monkeypatch, objects, lambda: files.get("acme", file.id))
+    assert files.get("acme", file.id).size_bytes == 5
     assert [listed.id for listed in files.list_files("acme").files] == [file.id]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 
 _UPLOADED_PREFIX = "FILE#"
@@ -40,11 +41,11 @@ class DynamoFileStore:
         self._table = table
 
     def save(self, file: StoredFile, *, was_pending: bool = False) -> None:
+        if was_pending:
+            self._move_pending(file)
+            return
         with translate_dynamodb_errors("save file record"):
             self._client.put_item(TableName=self._table, Item=to_item(_record_from_file(file)))
-            if was_pending:
-                pending_key = _build_item_key(file.tenant, _PENDING_PREFIX, file.id)
-                self._client.delete_item(TableName=self._table, Key=pending_key)
 
     def get(self, tenant: str, file_id: str) -> StoredFile | None:
         # One call for both keys: the ID does not tell which applies, and the response time must not either.
@@ -69,9 +70,25 @@ class DynamoFileStore:
 
     def delete(self, file: StoredFile) -> None:
         with translate_dynamodb_errors("delete file record"):
-            for prefix in (_UPLOADED_PREFIX, _PENDING_PREFIX):
+            # The pending item first: without it, a concurrent request cannot move it any more.
+            for prefix in (_PENDING_PREFIX, _UPLOADED_PREFIX):
                 key = _build_item_key(file.tenant, prefix, file.id)
                 self._client.delete_item(TableName=self._table, Key=key)
+
+    def _move_pending(self, file: StoredFile) -> None:
+        """Replace the pending item by that of the uploaded file, in one transaction."""
+        delete: TransactWriteItemTypeDef = {
+            "Delete": {
+                "TableName": self._table,
+                "Key": _build_item_key(file.tenant, _PENDING_PREFIX, file.id),
+                "ConditionExpression": "attribute_exists(pk)",
+            }
+        }
+        put: TransactWriteItemTypeDef = {
+            "Put": {"TableName": self._table, "Item": to_item(_record_from_file(file))}
+        }
+        with translate_dynamodb_errors("move file record"):
+            self._client.transact_write_items(TransactItems=[delete, put])
 
     def _query(self, tenant: str, prefix: str, *, before_id: str | None, limit: int) -> list[StoredFile]:
         values = {

@@ -28,7 +28,10 @@ class FileStore(Protocol):
     """The records of files. A record may still exist after its `expires_at`."""
 
     def save(self, file: StoredFile, *, was_pending: bool = False) -> None:
-        """Save the record. `was_pending` once the upload of a file with a record is noticed."""
+        """Save the record. `was_pending` once the upload of a file with a record is noticed.
+
+        Then it raises ConflictError if there is no record of a pending file (any more).
+        """
 
     def get(self, tenant: str, file_id: str) -> StoredFile | None: ...
 

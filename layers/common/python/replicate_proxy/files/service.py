@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.errors import ApiError, NotFoundError, field_error
+from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, field_error
 from replicate_proxy.files.model import FILE_LIFETIME, StoredFile
 from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.ids import generate_id, is_id
@@ -149,7 +150,8 @@ class FileService:
         """Return a page of uploaded files; the first page includes uploads that finished unnoticed."""
         if before_id is None:
             for file in self._store.list_pending(tenant, limit=_MAX_PENDING_CHECKS):
-                self._record_upload(file)
+                with suppress(NotFoundError):
+                    self._record_upload(file)
         page = self._store.list_files(tenant, before_id=before_id, limit=_PAGE_SIZE)
         now = self._clock.now()
         return replace(page, files=tuple(file for file in page.files if file.expires_at > now))
@@ -215,7 +217,10 @@ class FileService:
         )
 
     def _record_upload(self, file: StoredFile) -> StoredFile | None:
-        """Record the size and checksum of a pending file; return None if its content is not uploaded yet."""
+        """Record the size and checksum of a pending file; return None if its content is not uploaded yet.
+
+        Raises NotFoundError if another request has deleted the file meanwhile.
+        """
         metadata = self._objects.get_metadata(file.object_key)
         if metadata is None:
             return None
@@ -225,5 +230,11 @@ class FileService:
             checksums={"md5": metadata.md5} if metadata.md5 else {},
             multipart=None,
         )
-        self._store.save(uploaded_file, was_pending=True)
+        try:
+            self._store.save(uploaded_file, was_pending=True)
+        except ConflictError:  # Another request has recorded the upload, or deleted the file.
+            current = self._store.get(file.tenant, file.id)
+            if current is None:
+                raise NotFoundError("no such file") from None
+            return current
         return uploaded_file
