@@ -20,7 +20,11 @@ async function isAuthentic(request, body) {
 
 const server = createServer(async (request, response) => {
   const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
+  try {
+    for await (const chunk of request) chunks.push(chunk);
+  } catch {
+    return; // the sender disconnected; it sends the event again
+  }
   const body = Buffer.concat(chunks).toString("utf8");
   if (!(await isAuthentic(request, body).catch(() => false))) return response.writeHead(400).end();
   if (!processedIds.has(request.headers["webhook-id"])) { // a retry has the same ID

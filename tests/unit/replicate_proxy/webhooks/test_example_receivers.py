@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -15,6 +18,8 @@ from replicate_proxy.webhooks.sender import HttpSender
 from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.example_receivers import EXAMPLES, LANGUAGES, run_receiver, start_receiver
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -48,22 +53,39 @@ def test_receiver_prints_each_event_once_when_delivered_twice(language: str) -> 
     }
 
 
+def send_forged_event(url: str) -> int:
+    """Send an event with a wrong signature; return the status of the response."""
+    request = urllib.request.Request(  # noqa: S310 - our own loopback server
+        url,
+        data=b"{}",
+        headers={
+            "webhook-id": "msg_1",
+            "webhook-timestamp": str(int(datetime.now(UTC).timestamp())),
+            "webhook-signature": "v1,AAAA",
+        },
+    )
+    with pytest.raises(urllib.error.HTTPError) as rejected:
+        urllib.request.urlopen(request, timeout=10)  # noqa: S310 - our own loopback server
+    rejected.value.close()
+    return rejected.value.code
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_receiver_responds_400_when_signature_is_wrong(language: str) -> None:
-    with run_receiver(language, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw") as (url, _):
-        request = urllib.request.Request(  # noqa: S310 - our own loopback server
-            url,
-            data=b"{}",
-            headers={
-                "webhook-id": "msg_1",
-                "webhook-timestamp": str(int(datetime.now(UTC).timestamp())),
-                "webhook-signature": "v1,AAAA",
-            },
-        )
-        with pytest.raises(urllib.error.HTTPError) as rejected:
-            urllib.request.urlopen(request, timeout=10)  # noqa: S310 - our own loopback server
-        rejected.value.close()
-    assert rejected.value.code == 400
+    with run_receiver(language, SECRET) as (url, _):
+        assert send_forged_event(url) == 400
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_receiver_goes_on_after_a_sender_that_disconnects(language: str) -> None:
+    with run_receiver(language, SECRET) as (url, _):
+        address = urlsplit(url)
+        with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+            # Only a receiver that reads the body by now notices the end of the connection.
+            time.sleep(0.3)
+        time.sleep(0.3)
+        assert send_forged_event(url) == 400
 
 
 @pytest.mark.parametrize("path", ["receiver_python/receiver.py", "receiver_javascript/receiver.cjs"])
