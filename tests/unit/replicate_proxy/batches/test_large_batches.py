@@ -18,6 +18,7 @@ from replicate_proxy.errors import ApiError
 from replicate_proxy.ids import derive_id, generate_id, is_id
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.pauses.pause import Pause, PauseMode
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.services.batch_results import BatchResults
 from tests.support.batches import MODEL, TENANT, LargeBatches, make_line, make_lines
 from tests.support.clock import NOW
@@ -336,6 +337,30 @@ def test_pages_show_lines_while_the_batch_runs_and_a_signed_url_at_its_end(batch
     url = results.create_file_url(batches.get(batch))
     assert url is not None
     assert f"batches/{TENANT}/{batch.id}/results.jsonl" in url
+
+
+@pytest.mark.parametrize("character", ["x", '"', "│", "\u0001"])
+def test_page_with_long_outputs_and_errors_fits_into_a_response(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, character: str
+) -> None:
+    results = BatchResults(ResultReader(batches.objects, batches.jobs, batches.documents), batches.objects)
+    batch = batches.create(make_lines(SLICE_LINES))
+    batches.run()
+    views = [{"line": line, "output": "x" * 240_000, "error": None} for line in range(25)]
+    views += [{"line": line, "output": None, "error": character * 4000} for line in range(25, SLICE_LINES)]
+    monkeypatch.setattr(results, "read_views", lambda _batch, _number: views)
+
+    page = results.read_page(batches.get(batch), 0)
+
+    lines = [json.loads(line) for line in page.text.splitlines()]
+    assert [(line["line"], line["error"]) for line in lines] == [
+        (view["line"], view["error"]) for view in views
+    ]
+    assert calculate_sent_bytes(page.text) <= MAX_RESPONSE_BYTES
+    has_output = [line["output"] is not None for line in lines]
+    assert sum(has_output) >= 15
+    assert all(line.get("omitted") == ["output"] for line in lines[:25] if line["output"] is None)
+    assert not any("omitted" in line for line in lines[25:])
 
 
 def test_line_whose_job_was_deleted_is_a_result(batches: LargeBatches) -> None:

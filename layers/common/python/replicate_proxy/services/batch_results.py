@@ -12,7 +12,7 @@ from replicate_proxy.errors import ApiError
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Protocol
 
     from replicate_proxy.batches.results import ResultReader
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
         def create_download_url(self, key: str, *, name: str, lifetime: timedelta) -> str: ...
 
 
-# What a slice of lines without outputs takes is left.
-_MAX_PAGE_BYTES = MAX_RESPONSE_BYTES - 500_000
 _URL_LIFETIME = timedelta(hours=1)
 
 
@@ -68,14 +66,26 @@ class BatchResults:
         if large is None or number >= large.slices:
             is_to_come = large is not None and not large.is_expanded
             return ResultPage("", number if is_to_come else None)
-        text = ""
-        for view in self.read_views(batch, number):
-            added = _render(view)
-            if calculate_sent_bytes(text + added) > _MAX_PAGE_BYTES:
-                added = _render(omit_output(view))
-            text += added
         has_more = number + 1 < large.slices or not large.is_expanded
-        return ResultPage(text, number + 1 if has_more else None)
+        return ResultPage(_render_page(self.read_views(batch, number)), number + 1 if has_more else None)
+
+
+def _render_page(views: Sequence[Mapping[str, Any]]) -> str:
+    """Return the lines. An output is left out if the lines after it, without theirs, would not fit any more.
+
+    Without any output a page always fits: it has `SLICE_LINES` lines, with errors of limited length.
+    """
+    shortest = [_render(omit_output(view) if view.get("output") is not None else view) for view in views]
+    total_bytes = sum(map(calculate_sent_bytes, shortest))
+    lines: list[str] = []
+    for view, short in zip(views, shortest, strict=True):
+        line = _render(view)
+        added_bytes = calculate_sent_bytes(line) - calculate_sent_bytes(short)
+        if total_bytes + added_bytes > MAX_RESPONSE_BYTES:
+            line, added_bytes = short, 0
+        lines.append(line)
+        total_bytes += added_bytes
+    return "".join(lines)
 
 
 def _render(view: Mapping[str, Any]) -> str:
