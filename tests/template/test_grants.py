@@ -33,6 +33,7 @@ ACTIONS = {
     "get_record": "dynamodb:GetItem",
     "get_records": "dynamodb:GetRecords",
     "get_shard_iterator": "dynamodb:GetShardIterator",
+    "iterate_records": "dynamodb:Query",
     "put_item": "dynamodb:PutItem",
     "put_record": "dynamodb:PutItem",
     "query": "dynamodb:Query",

@@ -76,6 +76,18 @@ def test_full_last_page_has_no_next_page(store: FileStore) -> None:
     assert store.list_files("acme", before_id=None, limit=2).next_before_id is None
 
 
+def test_page_of_files_with_much_metadata_is_full(store: FileStore) -> None:
+    # DynamoDB returns at most 1 MB at once.
+    files = [make_file(seconds, metadata={"a": "x" * 16_000}) for seconds in range(80)]
+    for file in files:
+        store.save(file)
+    page = store.list_files("acme", before_id=None, limit=75)
+    assert [file.id for file in page.files] == [file.id for file in files[:4:-1]]
+    rest = store.list_files("acme", before_id=page.next_before_id, limit=75)
+    assert [file.id for file in rest.files] == [file.id for file in files[4::-1]]
+    assert rest.next_before_id is None
+
+
 def test_pending_file_is_listed_once_it_is_uploaded(store: FileStore) -> None:
     file = make_file(size_bytes=None)
     store.save(file)

@@ -16,11 +16,11 @@ from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.errors import ConflictError, RetryableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import PutItemInputTypeDef
+    from types_boto3_dynamodb.type_defs import PutItemInputTypeDef, QueryInputTypeDef
 
 
 # BatchGetItem reads at most 100 items (Amazon DynamoDB API Reference).
@@ -135,6 +135,26 @@ def get_record(
     with translate_dynamodb_errors(operation):
         response = client.get_item(TableName=table, Key=to_item(key), ConsistentRead=consistent)
     return from_item(response.get("Item", {}))
+
+
+def iterate_records(
+    client: DynamoDBClient, request: QueryInputTypeDef, operation: str, *, limit: int | None = None
+) -> Iterator[dict[str, Any]]:
+    """Yield the records of a query, at most `limit`, page by page.
+
+    A page ends at 1 MB, even if it has fewer items than its limit (Amazon DynamoDB API Reference, Query).
+    """
+    request, count = {**request}, 0
+    while True:
+        if limit is not None:
+            request["Limit"] = limit - count
+        with translate_dynamodb_errors(operation):
+            response = client.query(**request)
+        yield from map(from_item, response["Items"])
+        count += len(response["Items"])
+        if "LastEvaluatedKey" not in response or count == limit:
+            return
+        request["ExclusiveStartKey"] = response["LastEvaluatedKey"]
 
 
 def batch_get_records(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
-    from_item,
+    iterate_records,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef, TransactWriteItemTypeDef
 
 
 _UPLOADED_PREFIX = "FILE#"
@@ -96,16 +96,15 @@ class DynamoFileStore:
             ":low": to_value(prefix),
             ":high": to_value(prefix + (before_id or "~")),
         }
-        with translate_dynamodb_errors("list files"):
-            response = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk BETWEEN :low AND :high",
-                ExpressionAttributeValues=values,
-                ScanIndexForward=False,
-                ConsistentRead=True,
-                Limit=limit,
-            )
-        return [_file_from_record(from_item(item)) for item in response["Items"]]
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :low AND :high",
+            "ExpressionAttributeValues": values,
+            "ScanIndexForward": False,
+            "ConsistentRead": True,
+        }
+        records = iterate_records(self._client, request, "list files", limit=limit)
+        return [_file_from_record(record) for record in records]
 
 
 def build_partition_key(tenant: str) -> str:
