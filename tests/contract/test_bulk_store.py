@@ -23,6 +23,7 @@ from replicate_proxy.operations.bulk.model import (
     JobKey,
     JobOutcome,
     JobResult,
+    ReasonCount,
 )
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table
 from tests.support.clock import NOW, FakeClock
@@ -133,6 +134,19 @@ def test_operations_are_listed_newest_first(store: DynamoBulkStore) -> None:
 
     assert [each.id for each in store.list_newest(before_id=None, limit=2)] == ids[:0:-1]
     assert [each.id for each in store.list_newest(before_id=ids[1], limit=2)] == ids[:1]
+
+
+def test_page_of_operations_with_long_reports_is_full(store: DynamoBulkStore) -> None:
+    # DynamoDB returns at most 1 MB at once.
+    samples = tuple(JobKey("t" * 63, generate_id(NOW)) for _ in range(10))
+    reasons = tuple(ReasonCount(JobOutcome.FAILED, f"reason {number}", 10, samples) for number in range(20))
+    ids = [
+        store.create(make_operation(started_at=NOW + timedelta(seconds=number), reasons=reasons), []).id
+        for number in range(70)
+    ]
+
+    assert [each.id for each in store.list_newest(before_id=None, limit=65)] == ids[:4:-1]
+    assert [each.id for each in store.list_newest(before_id=ids[5], limit=65)] == ids[4::-1]
 
 
 def test_running_operations_are_marked_until_they_end(

@@ -21,8 +21,8 @@ from replicate_proxy.audit.model import AuditSource
 from replicate_proxy.aws.bulk_marks import BulkMarks
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
-    from_item,
     get_record,
+    iterate_records,
     put_record,
     to_item,
     to_value,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
     from replicate_proxy.ports import Clock
 
@@ -111,18 +112,17 @@ class DynamoBulkStore:
         return saved
 
     def list_newest(self, *, before_id: str | None, limit: int) -> list[BulkOperation]:
-        with translate_dynamodb_errors("list bulk operations"):
-            response = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk < :before",
-                ExpressionAttributeValues={
-                    ":pk": to_value(_OPERATIONS),
-                    ":before": to_value(before_id or "~"),
-                },
-                ScanIndexForward=False,
-                Limit=limit,
-            )
-        return [_operation_from_record(from_item(item)) for item in response["Items"]]
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk < :before",
+            "ExpressionAttributeValues": {
+                ":pk": to_value(_OPERATIONS),
+                ":before": to_value(before_id or "~"),
+            },
+            "ScanIndexForward": False,
+        }
+        records = iterate_records(self._client, request, "list bulk operations", limit=limit)
+        return [_operation_from_record(record) for record in records]
 
     def list_running(self) -> list[BulkOperation]:
         ids = self._marks.list_ids()
