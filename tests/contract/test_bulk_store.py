@@ -172,6 +172,17 @@ def test_running_operations_are_marked_until_they_end(
     assert marks.list_ids() == []
 
 
+def test_running_operation_is_found_behind_many_starts_that_have_failed(
+    store: DynamoBulkStore, client: Any
+) -> None:
+    marks = BulkMarks(client, JOBS_TABLE)
+    for number in range(25):
+        marks.add(generate_id(NOW + timedelta(seconds=number)), 0)
+    later = [store.create(make_operation(started_at=NOW + timedelta(minutes=1)), []).id for _ in range(25)]
+
+    assert [each.id for each in store.list_running()] == sorted(later)[:20]
+
+
 def test_items_are_in_no_index_of_jobs_and_expire(store: DynamoBulkStore, client: Any) -> None:
     operation = store.create(make_operation(), make_keys(1))
 

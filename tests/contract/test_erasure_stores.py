@@ -111,6 +111,19 @@ def test_due_erasures_are_listed_until_they_are_closed(
     assert not marks.has_work(NOW)
 
 
+def test_due_erasure_is_found_behind_many_that_are_not_due(
+    store: DynamoErasureStore, clients: tuple[Any, Any]
+) -> None:
+    for number in range(25):
+        store.create(replace(ERASURE, tenant=f"acme-{number}", due_at=NOW + timedelta(hours=1)))
+    assert not BulkMarks(clients[0], JOBS_TABLE).has_work(NOW)
+
+    due = store.create(replace(ERASURE, tenant="zoo"))
+
+    assert BulkMarks(clients[0], JOBS_TABLE).has_work(NOW)
+    assert store.list_due(NOW) == [due]
+
+
 def test_rows_of_the_tenant_are_found_in_pages_and_removed(
     clients: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.aws.dynamodb import from_item, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.dynamodb import iterate_records, to_item, to_value, translate_dynamodb_errors
 from replicate_proxy.clock import format_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
 _RUNNING = "BULK#RUNNING"
 # IDs of operations begin with a digit, and so come before.
 _ERASURE = "ERASURE#"
-# Operations, and erasures, with which one worker goes on.
-MAX_RUNNING = 20
 
 
 class BulkMarks:
@@ -42,7 +42,7 @@ class BulkMarks:
 
     def list_ids(self) -> list[str]:
         """Return the IDs of bulk operations that run or may do so, the oldest first."""
-        return [str(record["sk"]) for record in self._list("sk < :name", _ERASURE)]
+        return [str(record["sk"]) for record in self._iterate("sk < :name", _ERASURE)]
 
     def put_erasure(self, tenant: str, due_at: datetime) -> None:
         self._put({"sk": f"{_ERASURE}{tenant}", "due_at": format_timestamp(due_at)})
@@ -52,7 +52,7 @@ class BulkMarks:
 
     def list_due_erasures(self, now: datetime) -> list[str]:
         """Return the tenants of erasures that may be due."""
-        records = self._list("begins_with(sk, :name)", _ERASURE)
+        records = self._iterate("begins_with(sk, :name)", _ERASURE)
         return [
             str(record["sk"]).removeprefix(_ERASURE)
             for record in records
@@ -61,19 +61,16 @@ class BulkMarks:
 
     def has_work(self, now: datetime) -> bool:
         """Return whether a bulk operation runs, or may do so, or an erasure is due."""
-        return any(
-            str(record.get("due_at", "")) <= format_timestamp(now) for record in self._list("sk > :name", "0")
-        )
+        records = self._iterate("sk > :name", "0")
+        return any(str(record.get("due_at", "")) <= format_timestamp(now) for record in records)
 
-    def _list(self, condition: str, name: str) -> list[dict[str, Any]]:
-        with translate_dynamodb_errors("list running operations"):
-            response = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression=f"pk = :pk AND {condition}",
-                ExpressionAttributeValues={":pk": to_value(_RUNNING), ":name": to_value(name)},
-                Limit=MAX_RUNNING,
-            )
-        return [from_item(item) for item in response["Items"]]
+    def _iterate(self, condition: str, name: str) -> Iterator[dict[str, Any]]:
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": f"pk = :pk AND {condition}",
+            "ExpressionAttributeValues": {":pk": to_value(_RUNNING), ":name": to_value(name)},
+        }
+        return iterate_records(self._client, request, "list running operations")
 
     def _put(self, record: dict[str, Any]) -> None:
         with translate_dynamodb_errors("mark operation"):

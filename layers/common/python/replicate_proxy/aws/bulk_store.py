@@ -60,6 +60,8 @@ if TYPE_CHECKING:
 _OPERATIONS = "BULK"
 # An entry has up to 100 bytes, an item at most 400 kB.
 _PART_SIZE = 1000
+# Operations with which one worker goes on.
+_MAX_RUNNING = 20
 # A mark without an operation is that of a start which has failed, or is about to be done.
 _ABANDONED_AFTER = timedelta(hours=1)
 _PLAIN_VALUES = (
@@ -130,7 +132,8 @@ class DynamoBulkStore:
         records = batch_get_records(self._client, self._table, keys, "read bulk operations", consistent=True)
         operations = {record["sk"]: _operation_from_record(record) for record in records}
         self._remove_old_marks(ids, operations)
-        return [operations[each] for each in ids if each in operations and operations[each].is_running]
+        running = [operations[each] for each in ids if each in operations and operations[each].is_running]
+        return running[:_MAX_RUNNING]
 
     def _remove_old_marks(self, ids: Sequence[str], operations: Mapping[str, BulkOperation]) -> None:
         abandoned_before = min_id_at(self._clock.now() - _ABANDONED_AFTER)
