@@ -231,10 +231,10 @@ class LargeBatches:
             raise NotFoundError(file_id)
         return file
 
-    def create(self, content: bytes, **fields: Any) -> Batch:
-        return self.create_from(self.add_file(content), **fields)
+    def create(self, content: bytes, *, tenant: str = TENANT, **fields: Any) -> Batch:
+        return self.create_from(self.add_file(content, tenant), tenant=tenant, **fields)
 
-    def create_from(self, file_id: str, **fields: Any) -> Batch:
+    def create_from(self, file_id: str, *, tenant: str = TENANT, **fields: Any) -> Batch:
         request = LargeBatchRequest(
             **{
                 "input_file": file_id,
@@ -243,7 +243,7 @@ class LargeBatches:
                 **fields,
             }
         )
-        return self.service.create(request, CALLER)[0]
+        return self.service.create(request, replace(CALLER, tenant=tenant))[0]
 
     def set_budget(self, jobs: int) -> None:
         self.budget_limits.put_limits(BudgetOwner(TENANT), BudgetLimits(day_micro_usd=jobs * JOB_MICRO_USD))

@@ -115,4 +115,4 @@ PROGRESS_MUTANT = (
     ((large_batch_store, "write_batch", _write_progress_first),),
 )
 """Needs a worker that ends between two calls, for which the scenario `batch` has a script."""
-PROGRESS_SCRIPT = {"batch-1/7": "crash_after"}
+PROGRESS_SCRIPT = {"batch-1/8": "crash_after"}

@@ -21,8 +21,8 @@ from replicate_proxy.aws.batch_store import (
 )
 from replicate_proxy.aws.dynamodb import (
     delete_record,
-    from_item,
     get_record,
+    iterate_records,
     put_record,
     to_item,
     to_value,
@@ -32,10 +32,11 @@ from replicate_proxy.aws.job_records import batch_key, idempotency_key
 from replicate_proxy.clock import format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
     from replicate_proxy.jobs.model import Batch, Job
 
@@ -78,12 +79,12 @@ class DynamoLargeBatchStore:
         return saved
 
     def has_due(self, now: datetime) -> bool:
-        return bool(self._list_marks(now, limit=1))
+        return any(True for _ in self._iterate_marks(now, page_size=1))
 
     def list_due(self, now: datetime, *, limit: int) -> Sequence[Batch]:
         """Return the batches of the marks. A mark that is not that of its batch any more is put right."""
         due: dict[str, Batch] = {}
-        for name in self._list_marks(now, limit=limit):
+        for name in self._iterate_marks(now, page_size=limit):
             _, tenant, batch_id = name.split("#")
             batch = self.get(tenant, batch_id)
             if batch is None or batch.large is None:
@@ -92,21 +93,23 @@ class DynamoLargeBatchStore:
                 self._move_mark(batch, name)
             else:
                 due[batch.id] = batch
+            if len(due) == limit:
+                break
         return list(due.values())
 
-    def _list_marks(self, now: datetime, *, limit: int) -> list[str]:
-        with translate_dynamodb_errors("list due batches"):
-            response = self._client.query(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk < :now",
-                ExpressionAttributeValues={
-                    ":pk": to_value(_DUE),
-                    ":now": to_value(f"{format_timestamp(now)}~"),
-                },
-                ConsistentRead=True,
-                Limit=limit,
-            )
-        return [str(from_item(item)["sk"]) for item in response["Items"]]
+    def _iterate_marks(self, now: datetime, *, page_size: int) -> Iterator[str]:
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk < :now",
+            "ExpressionAttributeValues": {
+                ":pk": to_value(_DUE),
+                ":now": to_value(f"{format_timestamp(now)}~"),
+            },
+            "ConsistentRead": True,
+            "Limit": page_size,
+        }
+        for record in iterate_records(self._client, request, "list due batches"):
+            yield str(record["sk"])
 
     def replace_with_jobs(self, batch: Batch, jobs: Sequence[Job]) -> Batch:
         if not jobs:

@@ -54,7 +54,8 @@ class LargeBatch:
     each slice, which is part of the name of its object: what an interrupted attempt has stored is not taken
     for it. `sent_slice` is the next slice whose jobs are enqueued, `cancel_slice` the next one whose jobs are
     canceled, `result_slice` the next one whose results are written. `result_parts` are the parts of the
-    upload of the results so far. `due_at` is when the worker looks at the batch next.
+    upload of the results so far. `due_at` is when the worker looks at the batch next. `interruptions` counts
+    the runs in a row that have ended within their first step of the batch.
     """
 
     input_file: str
@@ -85,6 +86,7 @@ class LargeBatch:
     result_upload: str | None = None
     result_parts: tuple[str, ...] = ()
     completed_at: datetime | None = None
+    interruptions: int = 0
 
     @property
     def is_completed(self) -> bool:

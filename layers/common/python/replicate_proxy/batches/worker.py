@@ -2,10 +2,15 @@
 
 A step is small, and its progress is saved after it. A crash makes the next run repeat one step, which does
 nothing twice. All batches go on in turn, so that none waits for the others.
+
+A batch whose step fails is due again later, so that it does not keep others out of the page of due batches.
+A step can also end the process, for example if it needs too much memory. So a batch is due later from before
+its first step in a run on, until a step is saved: the next run goes on with the others.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +37,10 @@ _MAX_CONFLICTS = 5
 # The lease is renewed after each part of a run: a crash stops the work for as long as it lasts.
 _LEASE_DURATION = timedelta(seconds=60)
 _ROUND_DURATION = timedelta(seconds=30)
+# After a step that has failed. Less than the minute between two sweeps: the next one tries again.
+_RETRY_DELAY = timedelta(seconds=50)
+# The delay doubles with each run that ends within its first step of the batch, up to 13 minutes.
+_MAX_DOUBLINGS = 4
 # A batch may run for longer than it is kept. Its webhook is sent before its deliveries are removed.
 _MIN_KEPT = timedelta(minutes=15)
 
@@ -71,48 +80,73 @@ class BatchWorker:
         Does nothing while another worker runs. One that crashes loses its lease within a minute.
         """
         steps = 0
-        idle: set[str] = set()
+        ready_by_id: dict[str, bool] = {}
         while (now := self.clock.now()) < deadline:
             with self.lease.hold(now + _LEASE_DURATION) as is_free:
                 if not is_free:
                     logger.info("batches skipped, another worker is running")
                     break
-                done = self._work(min(deadline, now + _ROUND_DURATION), idle)
+                done = self._work(min(deadline, now + _ROUND_DURATION), ready_by_id)
             steps += done
             if not done:
                 break
         return steps
 
-    def _work(self, deadline: datetime, idle: set[str]) -> int:
-        """Return how many steps were done; batches that cannot go on are added to `idle`."""
+    def _work(self, deadline: datetime, ready_by_id: dict[str, bool]) -> int:
+        """Return how many steps were done; `ready_by_id` says which batches of the run can go on."""
         steps = 0
         while self.clock.now() < deadline:
             due = self.store.list_due(self.clock.now(), limit=_MAX_BATCHES)
-            ready = [batch for batch in due if batch.id not in idle]
+            ready = [batch for batch in due if ready_by_id.get(batch.id, True)]
             if not ready:
                 break
             for batch in ready:
                 if self.clock.now() >= deadline:
                     break
-                if self._try_step(batch):
-                    steps += 1
-                else:
-                    idle.add(batch.id)
+                has_gone_on = self._try_step(batch, is_first=batch.id not in ready_by_id)
+                ready_by_id[batch.id] = has_gone_on
+                steps += has_gone_on
         return steps
 
-    def _try_step(self, batch: Batch) -> bool:
+    def _try_step(self, batch: Batch, *, is_first: bool = True) -> bool:
         """Return whether the batch has gone on. One that fails must not stop the others."""
         with logger.append_context_keys(batch_id=batch.id, tenant=batch.tenant):
             try:
+                if is_first:
+                    batch = self._begin(batch)
                 return batch.large is not None and self._step(batch, batch.large)
+            except ConflictError as error:
+                # Its caller has canceled it, or another worker has gone on with it.
+                logger.warning("batch postponed", reason=f"{type(error).__name__}: {error}")
+                self._save_after_failure(batch)
             except ProxyError as error:
                 logger.warning("batch postponed", reason=f"{type(error).__name__}: {error}")
-                if not isinstance(error, ConflictError):
-                    count_failure(Metric.BATCH_FAILED, error)
+                count_failure(Metric.BATCH_FAILED, error)
+                self._save_after_failure(batch, due_at=self.clock.now() + _RETRY_DELAY)
             except Exception as error:  # noqa: BLE001 - a bug in one batch must not stop the others
                 logger.exception("batch postponed unexpectedly")
                 count_failure(Metric.BATCH_FAILED, error)
+                self._save_after_failure(batch, due_at=self.clock.now() + _RETRY_DELAY)
             return False
+
+    def _begin(self, batch: Batch) -> Batch:
+        """Postpone the batch, in case its step ends the process; the step saves the earlier time again."""
+        if batch.large is None:
+            return batch
+        count = batch.large.interruptions
+        due_at = self.clock.now() + _RETRY_DELAY * 2 ** min(count, _MAX_DOUBLINGS)
+        begun = self._save(batch, due_at=due_at, interruptions=count + 1)
+        if begun.large is None:
+            return begun
+        return replace(begun, large=replace(begun.large, due_at=batch.large.due_at, interruptions=0))
+
+    def _save_after_failure(self, batch: Batch, **changes: Any) -> None:
+        """Save when the batch is due, unless another worker has gone on with it. A failure is only logged."""
+        try:
+            with suppress(ConflictError):
+                self._save(batch, **changes)
+        except Exception:  # noqa: BLE001 - it must not stop the others
+            logger.exception("batch not postponed")
 
     def _step(self, batch: Batch, large: LargeBatch) -> bool:
         if large.is_completed:
@@ -201,8 +235,8 @@ class BatchWorker:
         self.store.remove(batch)
         logger.info("batch deleted")
 
-    def _save(self, batch: Batch, **changes: Any) -> None:
-        """Save progress, also of a batch whose cancel was requested meanwhile."""
+    def _save(self, batch: Batch, **changes: Any) -> Batch:
+        """Save progress, also of a batch whose cancel was requested meanwhile, and return what is stored."""
         stored: Batch | None = batch
         for _ in range(_MAX_CONFLICTS):
             if stored is None or stored.large is None or batch.large is None:
@@ -210,10 +244,9 @@ class BatchWorker:
             if stored.large.progress != batch.large.progress:
                 # Only a worker that has lost its lease finds other progress than its own.
                 break
+            changed = {"due_at": batch.large.due_at, "interruptions": batch.large.interruptions, **changes}
             try:
-                self.store.replace(replace(stored, large=replace(stored.large, **changes)))
+                return self.store.replace(replace(stored, large=replace(stored.large, **changed)))
             except ConflictError:
                 stored = self.store.get(batch.tenant, batch.id)
-            else:
-                return
         raise ConflictError("another worker has gone on with the batch")

@@ -1,0 +1,226 @@
+"""Batches that fail, or end the worker, are looked at later: none of them stops the others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from replicate_proxy.batches import expander
+from replicate_proxy.batches.model import BatchPhase
+from replicate_proxy.errors import RetryableError
+from replicate_proxy.pauses.pause import Pause, PauseMode
+from tests.support.aws import JOBS_TABLE
+from tests.support.batches import TENANT, LargeBatches, make_line, make_lines
+from tests.support.crashes import SimulatedCrashError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.batches.model import LargeBatch
+    from replicate_proxy.jobs.model import Batch
+
+PAUSE = Pause(mode=PauseMode.REFUSE, reason="flood", since="2026-01-31T09:30:00.000Z")
+# As many as the worker reads at once.
+PAGE = 50
+OTHER = "globex"
+
+
+@pytest.fixture
+def batches() -> LargeBatches:
+    return LargeBatches()
+
+
+def get_large(batches: LargeBatches, batch: Batch) -> LargeBatch:
+    large = batches.get(batch).large
+    assert large is not None
+    return large
+
+
+def read_marks(batches: LargeBatches) -> list[str]:
+    response = batches.aws.client("dynamodb").query(
+        TableName=JOBS_TABLE,
+        KeyConditionExpression="pk = :pk",
+        ExpressionAttributeValues={":pk": {"S": "BATCHES#DUE"}},
+    )
+    return [item["sk"]["S"] for item in response["Items"]]
+
+
+def fail_saves_of(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, batch: Batch) -> None:
+    store = batches.worker.store
+    save: Callable[[Batch], Batch] = store.replace
+
+    def fail(changed: Batch) -> Batch:
+        if changed.id == batch.id:
+            raise RetryableError("throttled")
+        return save(changed)
+
+    monkeypatch.setattr(store, "replace", fail)
+
+
+def test_batches_of_a_paused_tenant_do_not_stop_those_of_others(batches: LargeBatches) -> None:
+    batches.pauses.put(TENANT, PAUSE)
+    paused = [batches.create(make_lines(1)) for _ in range(PAGE)]
+    batches.clock.advance(1)
+    other = batches.create(make_lines(2), tenant=OTHER)
+
+    batches.run()
+
+    assert get_large(batches, other).phase is BatchPhase.RUNNING
+    for _ in range(2):
+        batches.run()
+    assert {get_large(batches, batch).phase for batch in paused} == {BatchPhase.EXPANDING}
+    assert len(read_marks(batches)) == PAGE + 1
+    batches.pauses.remove(TENANT)
+    batches.run()
+    assert {get_large(batches, batch).phase for batch in paused} == {BatchPhase.RUNNING}
+
+
+@pytest.mark.parametrize("error", [RetryableError("S3 cannot be reached"), TypeError("a bug")])
+def test_failed_step_is_repeated_by_the_next_sweep(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    batch = batches.create(make_lines(2))
+    attempts = 0
+
+    def fail(*_: object) -> bytes:
+        nonlocal attempts
+        attempts += 1
+        raise error
+
+    monkeypatch.setattr(batches.objects, "read_range", fail)
+    batches.run()
+    assert attempts == 1
+    due_at = get_large(batches, batch).due_at
+    assert timedelta() < due_at - batches.clock.now() < timedelta(minutes=1)
+    assert batches.worker.run(batches.clock.now() + timedelta(seconds=1)) == 0
+    assert attempts == 1
+
+    monkeypatch.undo()
+    batches.run()
+    assert get_large(batches, batch).phase is BatchPhase.RUNNING
+
+
+def test_removal_that_fails_is_repeated(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batches.create(make_lines(1), retention_seconds=3600)
+    for _ in range(2):
+        batches.run()
+        batches.end_jobs()
+
+    def fail(_batch: Batch) -> None:
+        raise RetryableError("throttled")
+
+    monkeypatch.setattr(batches.worker.store, "remove", fail)
+    batches.clock.advance(hours=1)
+    batches.run()
+    assert get_large(batches, batch).is_completed
+    assert get_large(batches, batch).due_at > batches.clock.now()
+    monkeypatch.undo()
+    batches.run()
+    assert batches.store.get(TENANT, batch.id) is None
+    assert read_marks(batches) == []
+
+
+def test_cancel_of_a_batch_that_fails_is_kept(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = batches.create(make_lines(2))
+
+    def cancel(*_: object) -> bytes:
+        batches.service.cancel(TENANT, batch.id)
+        raise RetryableError("S3 cannot be reached")
+
+    monkeypatch.setattr(batches.objects, "read_range", cancel)
+    batches.run()
+    large = get_large(batches, batch)
+    assert large.cancel_requested_at is not None
+    assert large.due_at > batches.clock.now()
+    monkeypatch.undo()
+    batches.run()
+    assert get_large(batches, batch).is_completed
+    assert {result["status"] for result in batches.read_results(batch)} == {"canceled"}
+
+
+def test_cancel_during_a_step_does_not_delay_the_batch(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batches.create(make_lines(2))
+    put = batches.objects.put
+
+    def cancel(key: str, body: bytes) -> None:
+        batches.service.cancel(TENANT, batch.id)
+        put(key, body)
+
+    monkeypatch.setattr(batches.objects, "put", cancel)
+    batches.run()
+    monkeypatch.undo()
+    large = get_large(batches, batch)
+    assert (large.lines, large.due_at, large.interruptions) == (0, batch.created_at, 0)
+    assert batches.worker.run(batches.clock.now() + timedelta(seconds=30))
+    assert get_large(batches, batch).skipped == 2
+
+
+def test_batch_that_cannot_be_postponed_does_not_stop_others(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = batches.create(make_lines(1))
+    other = batches.create(make_lines(1))
+    fail_saves_of(batches, monkeypatch, broken)
+    batches.run()
+    assert get_large(batches, other).phase is BatchPhase.RUNNING
+    monkeypatch.undo()
+    batches.run()
+    assert get_large(batches, broken).phase is BatchPhase.RUNNING
+
+
+def test_batch_that_ends_the_process_stops_others_ever_less_often(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expander, "SLICE_LINES", 1)
+    deadly = batches.create(make_line(1) + make_line(2, input={"prompt": "poison"}) + make_line(3))
+    batches.clock.advance(1)
+    other = batches.create(make_lines(20))
+    crashes: list[int] = []
+    check_input = batches.worker.expander._check_input
+
+    def check(request: Any) -> Any:
+        if request.input["prompt"] == "poison":
+            raise SimulatedCrashError
+        return check_input(request)
+
+    monkeypatch.setattr(batches.worker.expander, "_check_input", check)
+    for minute in range(60):
+        try:
+            batches.run()
+        except SimulatedCrashError:
+            crashes.append(minute)
+        if minute == 3:
+            assert get_large(batches, other).phase is BatchPhase.RUNNING
+    assert len(crashes) < 10
+    assert max(later - earlier for earlier, later in pairwise(crashes)) < 16
+    assert get_large(batches, deadly).lines == 1
+
+    # Once it ends no process any more, it goes on without delays.
+    monkeypatch.undo()
+    batches.clock.advance(minutes=15)
+    batches.run()
+    large = get_large(batches, deadly)
+    assert (large.phase, large.lines, large.interruptions) == (BatchPhase.RUNNING, 3, 0)
+
+
+def test_due_batches_are_found_behind_a_page_of_old_marks(batches: LargeBatches) -> None:
+    postponed = [batches.create(make_lines(1)) for _ in range(5)]
+    batches.clock.advance(1)
+    due = batches.create(make_lines(1))
+    now = batches.clock.now()
+    for batch in postponed:
+        large = get_large(batches, batch)
+        changed = replace(large, due_at=now + timedelta(minutes=1))
+        batches.store.replace(replace(batches.get(batch), large=changed))
+
+    assert [batch.id for batch in batches.store.list_due(now, limit=2)] == [due.id]
+    later = now + timedelta(minutes=1)
+    listed = batches.store.list_due(later, limit=10)
+    assert {batch.id for batch in listed} == {batch.id for batch in [*postponed, due]}
+    assert len(batches.store.list_due(later, limit=2)) == 2
