@@ -124,6 +124,32 @@ def test_removal_that_fails_is_repeated(batches: LargeBatches, monkeypatch: pyte
     assert read_marks(batches) == []
 
 
+def test_results_whose_lines_are_gone_start_one_upload(batches: LargeBatches) -> None:
+    batch = batches.create(make_lines(3))
+    batches.run()
+    batches.end_jobs()
+    lines = {key: body for key, body in batches.objects.objects.items() if "/lines/" in key}
+    for key in lines:
+        del batches.objects.objects[key]
+    start_upload = batches.objects.start_upload
+
+    def start(key: str) -> str:
+        # Otherwise the worker would not end if it started uploads again and again.
+        batches.clock.advance(1)
+        return start_upload(key)
+
+    batches.objects.start_upload = start  # type: ignore[method-assign]
+    batches.run()
+    large = get_large(batches, batch)
+    assert (len(batches.objects.uploads), large.phase) == (1, BatchPhase.WRITING)
+    assert large.due_at > batches.clock.now()
+
+    batches.objects.objects |= lines
+    batches.run()
+    assert get_large(batches, batch).is_completed
+    assert len(batches.read_results(batch)) == 3
+
+
 def test_cancel_of_a_batch_that_fails_is_kept(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batches.create(make_lines(2))
 

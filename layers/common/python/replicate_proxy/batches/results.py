@@ -82,23 +82,30 @@ class ResultWriter:
     def write_part(self, batch: Batch, large: LargeBatch) -> dict[str, Any]:
         """Start the upload, write a part of it or complete it, and return what changes in the state.
 
-        An empty result says that the file is complete.
+        An empty result says that the file is complete. Raises NotFoundError if the lines of a slice are gone.
         """
         key = name_results_object(batch.tenant, batch.id)
         if large.result_upload is None:
             return {"result_upload": self._objects.start_upload(key)}
-        try:
-            if large.result_slice >= large.slices and large.result_parts:
+        if large.result_slice >= large.slices and large.result_parts:
+            try:
                 self._objects.complete_upload(key, large.result_upload, large.result_parts)
-                return {}
-            number, body = self._read_part(batch, large)
+            except NotFoundError:
+                return self._restart(key)
+            return {}
+        number, body = self._read_part(batch, large)
+        try:
             tag = self._objects.upload_part(key, large.result_upload, len(large.result_parts) + 1, body)
         except NotFoundError:
-            if self._objects.exists(key):
-                return {}
-            # The upload is gone, which takes a day: begin again.
-            return {"result_upload": None, "result_parts": (), "result_slice": 0}
+            return self._restart(key)
         return {"result_slice": number, "result_parts": (*large.result_parts, tag)}
+
+    def _restart(self, key: str) -> dict[str, Any]:
+        """Return what changes in the state because the upload has ended."""
+        if self._objects.exists(key):
+            return {}
+        # It was removed unfinished, which takes a day: begin again.
+        return {"result_upload": None, "result_parts": (), "result_slice": 0}
 
     def _read_part(self, batch: Batch, large: LargeBatch) -> tuple[int, bytes]:
         """Return the number of the slice after the part, and the part."""
