@@ -113,6 +113,20 @@ def test_redrive_keeps_rate_and_stops_when_time_is_up(admin_api: AdminApi) -> No
     assert admin_api.queues.hidden_ids == set()
 
 
+@pytest.mark.parametrize(("rate", "handled", "seconds"), [(0.1, 2, 20), (0.07, 1, 14.3), (1e-300, 1, 20)])
+def test_slow_redrive_stops_when_time_is_up_and_releases_the_rest(
+    admin_api: AdminApi, rate: float, handled: int, seconds: float
+) -> None:
+    messages = [make_message(number) for number in range(30)]
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = list(messages)
+    started_at = admin_api.clock.now()
+    _, result = admin_api.call("POST", "queues/dispatch/redrive", {"rate_per_second": rate})
+    assert result == {"handled": handled, "skipped": 0, "done": False}
+    assert (admin_api.clock.now() - started_at).total_seconds() == pytest.approx(seconds, abs=0.1)
+    assert admin_api.queues.hidden_ids == set()
+    assert admin_api.queues.messages[DEAD_LETTER_QUEUE] == messages[handled:]
+
+
 def test_redrive_keeps_message_when_send_fails(admin_api: AdminApi) -> None:
     admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(1)]
     admin_api.queues.fails_to_send = True

@@ -211,10 +211,13 @@ class DeadLetterService:
             if not self._resend_or_retry(queue, message):
                 return False
             self._client.delete(queue.url, message)
-            self._sleep(1 / rate_per_second)
             return True
 
-        return self._audit_process(AuditAction.REDRIVE, name, message_filter, limit, redrive_one)
+        # An interval longer than a call makes no difference, and may be more than a timedelta can hold.
+        interval = timedelta(seconds=min(1 / rate_per_second, self._max_duration.total_seconds()))
+        return self._audit_process(
+            AuditAction.REDRIVE, name, message_filter, limit, redrive_one, interval=interval
+        )
 
     def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> BulkResult:
         """Delete the matching messages."""
@@ -249,6 +252,8 @@ class DeadLetterService:
         message_filter: DeadLetterFilter,
         limit: int,
         process: Callable[[DeadLetter], bool],
+        *,
+        interval: timedelta = timedelta(),
     ) -> BulkResult:
         parameters = {
             "job_id": message_filter.job_id,
@@ -258,7 +263,7 @@ class DeadLetterService:
         with self._audit.change(
             action, f"queues/{name}", tenant=message_filter.tenant, parameters=parameters
         ) as change:
-            result = self._process_matching(self._find_queue(name), message_filter, limit, process)
+            result = self._process_matching(self._find_queue(name), message_filter, limit, process, interval)
             change.after = asdict(result)
         return result
 
@@ -268,26 +273,37 @@ class DeadLetterService:
         message_filter: DeadLetterFilter,
         limit: int,
         process: Callable[[DeadLetter], bool],
+        interval: timedelta,
     ) -> BulkResult:
         """Call `process` for each matching message until the queue, the limit or the time is exhausted.
 
-        Messages that do not match, or for which `process` returns False, are released at the end.
+        Messages that do not match, or for which `process` returns False, are released at the end, as are
+        those for which there is no time. A message is begun only if there is time for the interval after it,
+        but for the first one: each call handles one.
         """
-        deadline = self._clock.now() + self._max_duration
+        deadline = latest_start = self._clock.now() + self._max_duration
         handled, done = 0, False
         skipped: list[DeadLetter] = []
+        pending: list[DeadLetter] = []
         try:
-            while handled < limit and self._clock.now() < deadline and not done:
-                batch = self._receive(queue.url, limit - handled)
-                done = not batch
-                for message in batch:
+            while handled < limit and self._clock.now() <= latest_start and not done:
+                pending = self._receive(queue.url, limit - handled)
+                done = not pending
+                while pending and self._clock.now() <= latest_start:
+                    message = pending.pop(0)
                     if message_filter.matches(message) and process(message):
                         handled += 1
+                        latest_start = deadline - interval
+                        self._wait(min(interval, deadline - self._clock.now()))
                     else:
                         skipped.append(message)
         finally:
-            self._client.release(queue.url, skipped)
+            self._client.release(queue.url, [*skipped, *pending])
         return BulkResult(handled=handled, skipped=len(skipped), done=done)
+
+    def _wait(self, duration: timedelta) -> None:
+        if duration > timedelta():
+            self._sleep(duration.total_seconds())
 
     def _receive(self, url: str, limit: int, *, wait: bool = True) -> list[DeadLetter]:
         return self._client.receive(
