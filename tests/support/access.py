@@ -88,8 +88,12 @@ class FakeTenantStore:
             raise RetryableError("the store cannot be reached")
         return self.tenants.get(name)
 
-    def save(self, tenant: Tenant) -> None:
-        self.tenants[tenant.name] = tenant
+    def save(self, tenant: Tenant) -> Tenant:
+        stored = self.tenants.get(tenant.name)
+        if tenant.revision != (stored.revision if stored else 0):
+            raise ConflictError("changed by another writer")
+        self.tenants[tenant.name] = saved = replace(tenant, revision=tenant.revision + 1)
+        return saved
 
     def delete(self, name: str) -> None:
         self.tenants.pop(name, None)

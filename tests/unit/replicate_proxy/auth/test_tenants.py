@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.auth.tenants import CachedTenants, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import ConflictError, RetryableError
 from tests.support.access import FakeTenantStore
 from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW, FakeClock
@@ -51,10 +52,51 @@ def test_saved_tenant_round_trips(store: TenantStore) -> None:
         created_at=NOW,
         updated_at=NOW + timedelta(seconds=1),
     )
-    store.save(tenant)
-    store.save(Tenant("minimal"))
-    assert store.get("acme") == tenant
-    assert store.list() == [tenant, Tenant("minimal")]
+    saved, minimal = store.save(tenant), store.save(Tenant("minimal"))
+    assert (saved, minimal) == (replace(tenant, revision=1), Tenant("minimal", revision=1))
+    assert store.get("acme") == saved
+    assert store.list() == [saved, minimal]
+
+
+def test_save_conflicts_when_the_settings_have_changed(store: TenantStore) -> None:
+    created = store.save(Tenant("acme"))
+    changed = store.save(replace(created, display_name="Acme"))
+    for stale in (created, Tenant("acme"), replace(changed, revision=3)):
+        with pytest.raises(ConflictError):
+            store.save(stale)
+    assert store.get("acme") == changed
+    store.delete("acme")
+    with pytest.raises(ConflictError):
+        store.save(changed)
+
+
+def test_settings_that_were_stored_without_a_revision_can_be_changed(dynamodb: Any) -> None:
+    store = DynamoTenantStore(dynamodb, ACCESS_TABLE)
+    store.save(Tenant("acme"))
+    dynamodb.update_item(
+        TableName=ACCESS_TABLE,
+        Key={"pk": {"S": "TENANTS"}, "sk": {"S": "TENANT#acme"}},
+        UpdateExpression="REMOVE revision",
+    )
+    stored = store.get("acme")
+    assert stored is not None
+    assert store.save(replace(stored, display_name="Acme")) == store.get("acme")
+    with pytest.raises(ConflictError):
+        store.save(stored)
+
+
+def test_settings_are_read_consistently_where_they_are_changed() -> None:
+    reads: list[bool] = []
+
+    class Client:
+        def get_item(self, **request: Any) -> dict[str, Any]:
+            reads.append(request["ConsistentRead"])
+            return {}
+
+    client: Any = Client()
+    DynamoTenantStore(client, ACCESS_TABLE).get("acme")
+    DynamoTenantStore(client, ACCESS_TABLE, consistent=True).get("acme")
+    assert reads == [False, True]
 
 
 def test_get_returns_none_for_deleted_tenant(store: TenantStore) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.operations.ports import UsageKey
+from tests.support.access import FakeGateway, FakeTenantStore
 from tests.support.admin_api import AdminApi
 from tests.support.clock import NOW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.operations.ports import Stage
 
 SETTINGS = {"display_name": "Acme", "images": {"format": "avif", "quality": 60}, "retention": "7d"}
 
@@ -131,3 +139,88 @@ def test_private_outputs_are_refused_without_a_key() -> None:
     # What is private already stays so, and other settings can be changed.
     admin_api.tenants.save(Tenant("acme", private_outputs=True))
     assert admin_api.call("PUT", "tenants/acme", {**SETTINGS, "private_outputs": True})[0] == 200
+
+
+@dataclass
+class BusyTenantStore(FakeTenantStore):
+    """Makes a change of somebody else before each of the next saves."""
+
+    changes: list[Callable[[], object]] = field(default_factory=list)
+
+    def save(self, tenant: Tenant) -> Tenant:
+        if self.changes:
+            self.changes.pop(0)()
+        return super().save(tenant)
+
+
+@dataclass
+class NumberedGateway(FakeGateway):
+    """Each usage key has an ID of its own, as in API Gateway."""
+
+    count: int = 0
+
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
+        self.count += 1
+        return super().create_key(f"{label}-{self.count}", limits, stage)
+
+
+class TestConcurrentChanges:
+    @pytest.fixture
+    def store(self) -> BusyTenantStore:
+        return BusyTenantStore()
+
+    @pytest.fixture
+    def admin_api(self, store: BusyTenantStore) -> AdminApi:
+        return AdminApi(tenants=store, gateway=NumberedGateway(), has_usage_plans=True)
+
+    def put(self, admin_api: AdminApi, rate: float, **fields: Any) -> int:
+        body = {**SETTINGS, "token_limits": {"rate": rate, "burst": 5}, **fields}
+        return admin_api.call("PUT", "tenants/acme", body)[0]
+
+    def test_put_does_not_undo_an_erasure(self, admin_api: AdminApi, store: BusyTenantStore) -> None:
+        self.put(admin_api, 1)
+        store.changes = [lambda: admin_api.call("DELETE", "tenants/acme", {"confirm": "acme"})]
+
+        assert self.put(admin_api, 2) == 409
+
+        assert store.tenants["acme"].erasing_since == NOW
+        assert store.tenants["acme"].usage_key_id == "acme-tokens-1"
+        assert set(admin_api.gateway.limits_by_label) == {"acme-tokens-1"}
+
+    def test_erasure_keeps_what_a_put_has_saved(self, admin_api: AdminApi, store: BusyTenantStore) -> None:
+        self.put(admin_api, 1)
+        store.changes = [lambda: self.put(admin_api, 2, display_name="changed")]
+
+        assert admin_api.call("DELETE", "tenants/acme", {"confirm": "acme"})[0] == 202
+
+        tenant = store.tenants["acme"]
+        assert (tenant.erasing_since, tenant.display_name) == (NOW, "changed")
+        assert set(admin_api.gateway.limits_by_label) == {tenant.usage_key_id}
+
+    def test_later_of_two_puts_replaces_the_usage_key_of_the_other(
+        self, admin_api: AdminApi, store: BusyTenantStore
+    ) -> None:
+        self.put(admin_api, 1)
+        store.changes = [lambda: self.put(admin_api, 2, private_outputs=True)]
+
+        assert self.put(admin_api, 3) == 200
+
+        tenant = store.tenants["acme"]
+        assert tenant.token_limits == UsageLimits(3, 5)
+        assert tenant.private_outputs
+        assert admin_api.gateway.limits_by_label == {tenant.usage_key_id: UsageLimits(3, 5)}
+
+    def test_put_gives_up_when_the_settings_keep_changing(
+        self, admin_api: AdminApi, store: BusyTenantStore
+    ) -> None:
+        self.put(admin_api, 1)
+
+        def change() -> None:
+            store.tenants["acme"] = replace(
+                store.tenants["acme"], revision=store.tenants["acme"].revision + 1
+            )
+
+        store.changes = [change] * 20
+        assert self.put(admin_api, 2) == 503
+        assert len(store.changes) == 15
+        assert set(admin_api.gateway.limits_by_label) == {"acme-tokens-1"}

@@ -55,7 +55,11 @@ class TenantLookup(Protocol):
 class TenantStore(TenantLookup, Protocol):
     """The access to tenants' settings that their administration needs."""
 
-    def save(self, tenant: Tenant) -> None: ...
+    def save(self, tenant: Tenant) -> Tenant:
+        """Write the settings and return them with their new revision, which is 0 for those of a new tenant.
+
+        Raises ConflictError if the stored ones have another revision.
+        """
 
     def delete(self, name: str) -> None: ...
 

@@ -64,6 +64,8 @@ class Tenant:
     updated_at: datetime | None = None
     # Set while all that is stored about it is removed: nothing of it is accepted.
     erasing_since: datetime | None = None
+    # Grows with each save, and guards the next one.
+    revision: int = 0
 
     def check_not_erasing(self, status: int = 403) -> None:
         """Raise an ApiError with the status if the tenant is being erased."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant
-from replicate_proxy.aws.dynamodb import from_item, get_record, to_item, to_value, translate_dynamodb_errors
+from replicate_proxy.aws.dynamodb import (
+    from_item,
+    get_record,
+    put_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
 from replicate_proxy.aws.key_store import limits_from_record, record_from_limits
 from replicate_proxy.clock import format_optional_timestamp, parse_optional_timestamp
 
@@ -19,20 +27,33 @@ _PARTITION = "TENANTS"
 
 
 class DynamoTenantStore:
-    """The TenantStore port on DynamoDB."""
+    """The TenantStore port on DynamoDB.
 
-    def __init__(self, client: DynamoDBClient, table: str) -> None:
+    `consistent`: a tenant is read as it was saved last, which costs twice as much. Whoever changes settings
+    needs that.
+    """
+
+    def __init__(self, client: DynamoDBClient, table: str, *, consistent: bool = False) -> None:
         self._client = client
         self._table = table
+        self._consistent = consistent
 
     def get(self, name: str) -> Tenant | None:
         key = build_item_key(name)
-        record = get_record(self._client, self._table, key, "read tenant", consistent=False)
+        record = get_record(self._client, self._table, key, "read tenant", consistent=self._consistent)
         return _tenant_from_record(record) if record else None
 
-    def save(self, tenant: Tenant) -> None:
-        with translate_dynamodb_errors("save tenant"):
-            self._client.put_item(TableName=self._table, Item=to_item(_record_from_tenant(tenant)))
+    def save(self, tenant: Tenant) -> Tenant:
+        saved = replace(tenant, revision=tenant.revision + 1)
+        put_record(
+            self._client,
+            self._table,
+            _record_from_tenant(saved),
+            "save tenant",
+            condition="revision = :revision" if tenant.revision else "attribute_not_exists(revision)",
+            values={":revision": tenant.revision} if tenant.revision else None,
+        )
+        return saved
 
     def delete(self, name: str) -> None:
         with translate_dynamodb_errors("delete tenant"):
@@ -68,6 +89,7 @@ def _record_from_tenant(tenant: Tenant) -> dict[str, Any]:
         "created_at": format_optional_timestamp(tenant.created_at),
         "updated_at": format_optional_timestamp(tenant.updated_at),
         "erasing_since": format_optional_timestamp(tenant.erasing_since),
+        "revision": tenant.revision,
     }
 
 
@@ -84,4 +106,5 @@ def _tenant_from_record(record: Mapping[str, Any]) -> Tenant:
         created_at=parse_optional_timestamp(record.get("created_at")),
         updated_at=parse_optional_timestamp(record.get("updated_at")),
         erasing_since=parse_optional_timestamp(record.get("erasing_since")),
+        revision=record.get("revision", 0),
     )

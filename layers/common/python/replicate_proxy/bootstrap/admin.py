@@ -292,7 +292,7 @@ def _build_erasure_service(audit: AuditLog) -> ErasureService:
 
 
 def _build_tenant_store() -> DynamoTenantStore:
-    return DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE])
+    return DynamoTenantStore(get_client("dynamodb"), env[ACCESS_TABLE], consistent=True)
 
 
 def _build_job_search() -> JobSearch:

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_optional_timestamp
-from replicate_proxy.errors import ApiError, UnknownNameError, field_error
+from replicate_proxy.errors import ApiError, ConflictError, UnknownNameError, field_error
 from replicate_proxy.jobs.retention import format_retention, parse_retention
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.auth.keys import UsageLimits
     from replicate_proxy.auth.ports import TenantStore
     from replicate_proxy.auth.tenants import ImageDefaults
     from replicate_proxy.operations.ports import Stage
-    from replicate_proxy.operations.usage_plans import UsagePlanKeys
+    from replicate_proxy.operations.usage_plans import UsageAssignment, UsagePlanKeys
     from replicate_proxy.ports import Clock
 
-
+_MAX_CHANGE_ATTEMPTS = 5
 _NO_KEY = (
     "private_outputs needs a key that signs URLs: set the template parameter PrivateOutputsPublicKey1 and"
     " store its private key (Deploying, Private outputs)"
@@ -86,7 +90,8 @@ class TenantService:
     ) -> Tenant:
         """Replace all settings of a tenant.
 
-        Raises a 422 ApiError if the retention is none, a 409 ApiError if the tenant is being erased.
+        Raises a 422 ApiError if the retention is none, a 409 ApiError if the tenant is being erased, and
+        ConflictError if the settings keep changing meanwhile.
 
         A new usage key is created only if the limits changed, so that repeating a request changes nothing but
         `updated_at`. `private_outputs` stays as it is if it is None: a caller who does not know it must not
@@ -94,36 +99,45 @@ class TenantService:
         """
         now = self._clock.now()
         retention_seconds = self._parse_retention(retention)
+        usage: list[UsageAssignment] = []
+
+        def update(current: Tenant) -> Tenant:
+            updated = replace(
+                current,
+                display_name=display_name,
+                images=images,
+                retention_seconds=retention_seconds,
+                private_outputs=self._check_change(current, private_outputs),
+                updated_at=now,
+            )
+            if not usage and (current.usage_key_id is None or token_limits != current.token_limits):
+                usage.append(self._usage_plan_keys.assign(f"{name}-tokens", token_limits, stage))
+            return _replace_usage(updated, usage[0]) if usage else updated
+
         stored = self._store.get(name)
-        current = stored or Tenant(name, created_at=now)
+        self._check_change(stored or Tenant(name), private_outputs)
+        before = describe_tenant(stored) if stored else None
+        target = f"tenants/{name}"
+        with self._audit.change(AuditAction.PUT_TENANT, target, tenant=name, before=before) as change:
+            try:
+                current, updated = change_tenant(self._store, name, update, created_at=now)
+            except (ApiError, ConflictError):
+                for each in usage:
+                    self._usage_plan_keys.remove(each.usage_key_id)
+                raise
+            change.before = describe_tenant(current) if current else None
+            change.after = describe_tenant(updated)
+            if current is not None and updated.usage_key_id != current.usage_key_id:
+                self._usage_plan_keys.remove(current.usage_key_id)
+        return updated
+
+    def _check_change(self, current: Tenant, private_outputs: bool | None) -> bool:
+        """Return whether outputs will be private. Raises the 409 ApiErrors of `put`."""
         current.check_not_erasing(409)
         is_private = current.private_outputs if private_outputs is None else private_outputs
         if is_private and not current.private_outputs and not self._can_sign_urls:
             raise ApiError(409, "Private outputs are not configured", _NO_KEY)
-        updated = replace(
-            current,
-            display_name=display_name,
-            images=images,
-            retention_seconds=retention_seconds,
-            private_outputs=is_private,
-            updated_at=now,
-        )
-        before = describe_tenant(stored) if stored else None
-        target = f"tenants/{name}"
-        with self._audit.change(AuditAction.PUT_TENANT, target, tenant=name, before=before) as change:
-            if current.usage_key_id is None or token_limits != current.token_limits:
-                usage = self._usage_plan_keys.assign(f"{name}-tokens", token_limits, stage)
-                updated = replace(
-                    updated,
-                    token_limits=usage.limits,
-                    usage_key_id=usage.usage_key_id,
-                    usage_key=usage.usage_key,
-                )
-            self._store.save(updated)
-            change.after = describe_tenant(updated)
-            if updated.usage_key_id != current.usage_key_id:
-                self._usage_plan_keys.remove(current.usage_key_id)
-        return updated
+        return is_private
 
     def _parse_retention(self, text: str | None) -> int | None:
         if text is None:
@@ -132,3 +146,27 @@ class TenantService:
             return parse_retention(text, self._max_retention_days)
         except ValueError as error:
             raise field_error("retention", str(error)) from None
+
+
+def change_tenant(
+    store: TenantStore, name: str, change: Callable[[Tenant], Tenant], *, created_at: datetime
+) -> tuple[Tenant | None, Tenant]:
+    """Apply a change to the stored settings, or to those of a new tenant; return them before and after it.
+
+    The change is applied again if another request has changed the settings meanwhile. Raises ConflictError if
+    that happens too often.
+    """
+    for _ in range(_MAX_CHANGE_ATTEMPTS):
+        stored = store.get(name)
+        with suppress(ConflictError):
+            return stored, store.save(change(stored or Tenant(name, created_at=created_at)))
+    raise ConflictError(f"the settings of tenant {name} keep changing")
+
+
+def _replace_usage(tenant: Tenant, usage: UsageAssignment) -> Tenant:
+    return replace(
+        tenant,
+        token_limits=usage.limits,
+        usage_key_id=usage.usage_key_id,
+        usage_key=usage.usage_key,
+    )

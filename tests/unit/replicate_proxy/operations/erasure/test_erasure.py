@@ -192,11 +192,11 @@ class TestAccess:
         stored.start()
         stored.work_until_completed()
         stored.add("acme", key="of the later tenant", created_at=stored.clock.now())
-        stored.tenants.save(Tenant("acme", display_name="another"))
+        another = stored.tenants.save(Tenant("acme", display_name="another"))
 
         stored.clock.advance(hours=1)
         stored.work()
-        assert stored.tenants.get("acme") == Tenant("acme", display_name="another")
+        assert stored.tenants.get("acme") == another
         assert stored.jobs.list_jobs("acme", before_id=None, min_id=None, limit=9).jobs
 
         first = stored.service.get("acme")

@@ -6,10 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.errors import UnknownNameError
 from replicate_proxy.observability import logger
 from replicate_proxy.operations.keys import change_key
+from replicate_proxy.operations.tenants import change_tenant
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -35,7 +35,9 @@ class StoredTenantAccess:
         settings = self.tenants.get(tenant)
         is_marked = settings is not None and settings.erasing_since == since
         if not is_marked:
-            self.tenants.save(replace(settings or Tenant(tenant, created_at=since), erasing_since=since))
+            change_tenant(
+                self.tenants, tenant, lambda current: replace(current, erasing_since=since), created_at=since
+            )
         valid = [key for key in self.keys.list(tenant=tenant) if key.revoked_at is None]
         for key in valid:
             self._revoke(key)
