@@ -85,6 +85,7 @@ def test_roles_allow_batches_where_they_allow_single_messages() -> None:
     }
 
     assert ("TrackFunctionRole", "sqs:ChangeMessageVisibilityBatch") in added
+    assert ("OperatorPolicy", "sqs:ChangeMessageVisibilityBatch") in added
     assert all(action.startswith("sqs:") and action.endswith("Batch") for _, action in added)
 
 

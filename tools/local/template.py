@@ -141,14 +141,23 @@ def _adapt_policies(template: Template) -> None:
     it does not. And the emulator does not know to which table a stream belongs, so no table can be excepted.
     """
     for resource in template["Resources"].values():
-        if resource["Type"] == "AWS::Serverless::Function":
-            for policy in resource["Properties"]["Policies"]:
-                if "Statement" in policy:
-                    policy["Statement"] = [one for one in policy["Statement"] if not _denies_streams(one)]
-                    for statement in policy["Statement"]:
-                        for part in statement["Fn::If"][1:] if "Fn::If" in statement else [statement]:
-                            if "Action" in part:
-                                _allow_batches(part)
+        for document in _find_policy_documents(resource):
+            document["Statement"] = [one for one in document["Statement"] if not _denies_streams(one)]
+            for statement in document["Statement"]:
+                for part in statement["Fn::If"][1:] if "Fn::If" in statement else [statement]:
+                    if "Action" in part:
+                        _allow_batches(part)
+
+
+def _find_policy_documents(resource: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the policies with statements: those of a function, or a managed policy."""
+    match resource["Type"]:
+        case "AWS::Serverless::Function":
+            policies = resource["Properties"]["Policies"]
+            return [policy for policy in policies if isinstance(policy, dict) and "Statement" in policy]
+        case "AWS::IAM::ManagedPolicy":
+            return [resource["Properties"]["PolicyDocument"]]
+    return []
 
 
 def _denies_streams(statement: dict[str, Any]) -> bool:
