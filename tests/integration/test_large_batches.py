@@ -12,9 +12,8 @@ import requests
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
 from tests.integration.receiver import run_receiver
-from tools.batches.worker import start_worker
+from tools.batches.worker import end_waits_after_crash, start_worker
 from tools.local.faults import inject_faults
-from tools.local.leases import end_lease
 from tools.local.stack import Stack
 from tools.local.waiting import wait_for
 
@@ -70,7 +69,7 @@ class Worker:
     def keep_running(self) -> None:
         crashes, age = self.count_crashes(), time.monotonic() - self._started_at
         if crashes > self._crashes:
-            end_lease(self._stack, "batches")
+            end_waits_after_crash(self._stack)
         elif age < RESTART_SECONDS:
             time.sleep(0.3)
             return

@@ -20,10 +20,9 @@ import requests
 
 from replicate_proxy.clock import parse_timestamp
 from tools.batches.memory import MemorySampler, find_memory_sizes
-from tools.batches.worker import start_worker
+from tools.batches.worker import end_waits_after_crash, start_worker
 from tools.bench.load import calculate_quantile
 from tools.local.faults import inject_faults
-from tools.local.leases import end_lease
 from tools.local.lifecycle import temporary_stack
 from tools.local.paths import StackFolder
 from tools.local.screen import Screen
@@ -130,7 +129,7 @@ def _run_batch(stack: Stack, lines: int, count_crashes: Callable[[], int]) -> di
     while batch["status"] != "completed":
         if count_crashes() > crashes or time.monotonic() - started > _RESTART_SECONDS:
             if count_crashes() > crashes:
-                end_lease(stack, "batches")
+                end_waits_after_crash(stack)
             crashes, started = count_crashes(), time.monotonic()
             start_worker(stack)
         batch = _call(stack, "GET", f"batches/{batch['id']}")
