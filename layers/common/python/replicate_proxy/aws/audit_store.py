@@ -21,6 +21,7 @@ from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
     get_record,
+    iterate_records,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -108,22 +109,14 @@ class DynamoAuditStore:
         return AuditPage(tuple(records), position)
 
     def list_chain(self, *, after_position: str | None, limit: int) -> list[AuditRecord]:
-        records: list[AuditRecord] = []
-        position = after_position or "0"
-        while len(records) < limit:
-            with translate_dynamodb_errors("list audit chain"):
-                response = self._client.query(
-                    TableName=self._table,
-                    KeyConditionExpression="pk = :pk AND sk > :after",
-                    ExpressionAttributeValues={":pk": to_value(_CHAIN), ":after": to_value(position)},
-                    ConsistentRead=True,
-                    Limit=limit - len(records),
-                )
-            records += [_record_from_stored(from_item(item)) for item in response["Items"]]
-            if "LastEvaluatedKey" not in response:
-                break
-            position = from_item(response["LastEvaluatedKey"])["sk"]
-        return records
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk > :after",
+            "ExpressionAttributeValues": {":pk": to_value(_CHAIN), ":after": to_value(after_position or "0")},
+            "ConsistentRead": True,
+        }
+        records = iterate_records(self._client, request, "list audit chain", limit=limit)
+        return list(map(_record_from_stored, records))
 
     def _read_newest(
         self, audit_filter: AuditFilter, before: str | None, limit: int

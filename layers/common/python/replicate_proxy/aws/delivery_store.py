@@ -11,6 +11,7 @@ from replicate_proxy.aws.dynamodb import (
     batch_get_records,
     from_item,
     get_record,
+    iterate_records,
     put_record,
     to_item,
     to_value,
@@ -197,14 +198,13 @@ class DynamoDeliveryStore:
 
     def _query_prefix(self, pk: str, sk_prefix: str) -> list[dict[str, Any]]:
         """Return all records whose sort key has the prefix."""
-        with translate_dynamodb_errors("list records of a job"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND begins_with(sk, :prefix)",
-                ExpressionAttributeValues={":pk": to_value(pk), ":prefix": to_value(sk_prefix)},
-                ConsistentRead=True,
-            )
-            return [from_item(item) for page in pages for item in page["Items"]]
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND begins_with(sk, :prefix)",
+            "ExpressionAttributeValues": {":pk": to_value(pk), ":prefix": to_value(sk_prefix)},
+            "ConsistentRead": True,
+        }
+        return list(iterate_records(self._client, request, "list records of a job"))
 
     def _query_target(
         self,

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.auth.keys import ApiKey, PreviousDigest, UsageLimits
 from replicate_proxy.auth.principal import parse_scopes
 from replicate_proxy.aws.dynamodb import (
-    from_item,
     get_record,
     is_own_write,
+    iterate_records,
     put_record,
     to_item,
     to_value,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import UpdateItemInputTypeDef
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef, UpdateItemInputTypeDef
 
 
 _PARTITION = "KEYS"
@@ -109,18 +109,19 @@ class DynamoKeyStore:
         }
 
     def list(self, *, tenant: str | None = None) -> list[ApiKey]:
-        query: dict[str, Any] = {
+        request: QueryInputTypeDef = {
             "TableName": self._table,
             "KeyConditionExpression": "pk = :pk",
             "ExpressionAttributeValues": {":pk": to_value(_PARTITION)},
             "ConsistentRead": True,
         }
         if tenant is not None:
-            query["FilterExpression"] = "tenant = :tenant"
-            query["ExpressionAttributeValues"][":tenant"] = to_value(tenant)
-        with translate_dynamodb_errors("list API keys"):
-            pages = self._client.get_paginator("query").paginate(**query)
-            keys = [key_from_record(from_item(item)) for page in pages for item in page["Items"]]
+            request["FilterExpression"] = "tenant = :tenant"
+            request["ExpressionAttributeValues"] = {
+                ":pk": to_value(_PARTITION),
+                ":tenant": to_value(tenant),
+            }
+        keys = map(key_from_record, iterate_records(self._client, request, "list API keys"))
         return sorted(keys, key=lambda key: (key.created_at, key.id))
 
 

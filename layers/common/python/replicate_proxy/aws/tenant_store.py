@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant
 from replicate_proxy.aws.dynamodb import (
-    from_item,
     get_record,
+    iterate_records,
     put_record,
     to_item,
     to_value,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
 
 
 _PARTITION = "TENANTS"
@@ -60,13 +61,12 @@ class DynamoTenantStore:
             self._client.delete_item(TableName=self._table, Key=to_item(build_item_key(name)))
 
     def list(self) -> list[Tenant]:
-        with translate_dynamodb_errors("list tenants"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk",
-                ExpressionAttributeValues={":pk": to_value(_PARTITION)},
-            )
-            return [_tenant_from_record(from_item(item)) for page in pages for item in page["Items"]]
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk",
+            "ExpressionAttributeValues": {":pk": to_value(_PARTITION)},
+        }
+        return list(map(_tenant_from_record, iterate_records(self._client, request, "list tenants")))
 
 
 def build_item_key(name: str) -> dict[str, str]:

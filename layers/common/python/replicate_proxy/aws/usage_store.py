@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
-    from_item,
     get_record,
+    iterate_records,
     to_item,
     to_value,
     translate_dynamodb_errors,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef, TransactWriteItemTypeDef
 
     from replicate_proxy.usage.model import EndedJob
 
@@ -186,30 +186,29 @@ class DynamoUsageReports:
         self._table = table
 
     def list_entries(self, tenant: str, first_day: str, last_day: str) -> list[UsageEntry]:
-        with translate_dynamodb_errors("list usage"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
-                ExpressionAttributeValues={
-                    ":pk": to_value(_build_partition(tenant)),
-                    ":first": to_value(f"{first_day}#"),
-                    # The character after `#`: all entries of the last day come before.
-                    ":last": to_value(f"{last_day}$"),
-                },
-            )
-            return [_entry_from_record(from_item(item)) for page in pages for item in page["Items"]]
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "KeyConditionExpression": "pk = :pk AND sk BETWEEN :first AND :last",
+            "ExpressionAttributeValues": {
+                ":pk": to_value(_build_partition(tenant)),
+                ":first": to_value(f"{first_day}#"),
+                # The character after `#`: all entries of the last day come before.
+                ":last": to_value(f"{last_day}$"),
+            },
+        }
+        return list(map(_entry_from_record, iterate_records(self._client, request, "list usage")))
 
     def list_all_entries(self, day: str) -> list[UsageEntry]:
         """Return the entries by the keys in the index, which counting does not write to."""
-        with translate_dynamodb_errors("list usage of a day"):
-            pages = self._client.get_paginator("query").paginate(
-                TableName=self._table,
-                IndexName="by_day",
-                KeyConditionExpression="#day = :day",
-                ExpressionAttributeNames={"#day": "day"},
-                ExpressionAttributeValues={":day": to_value(day)},
-            )
-            keys = [{"pk": item["pk"], "sk": item["sk"]} for page in pages for item in page["Items"]]
+        request: QueryInputTypeDef = {
+            "TableName": self._table,
+            "IndexName": "by_day",
+            "KeyConditionExpression": "#day = :day",
+            "ExpressionAttributeNames": {"#day": "day"},
+            "ExpressionAttributeValues": {":day": to_value(day)},
+        }
+        found = iterate_records(self._client, request, "list usage of a day")
+        keys = [to_item({"pk": record["pk"], "sk": record["sk"]}) for record in found]
         records = batch_get_records(self._client, self._table, keys, "read usage of a day")
         return [_entry_from_record(record) for record in records]
 
