@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from replicate_proxy.costs.money import format_usd
 from tools.simulation.campaign import Campaign, run_campaign
 from tools.simulation.explore_command import add_options, replay_scenario, run_explorations
-from tools.simulation.mutants import MUTANTS, hunt_by_number
+from tools.simulation.mutants.catalog import MUTANTS
+from tools.simulation.mutants.hunt import hunt_by_number
 from tools.simulation.run import START, RunResult, RunSettings, run_seed
 from tools.simulation.scenarios import SCENARIOS
 from tools.simulation.shrink import shrink

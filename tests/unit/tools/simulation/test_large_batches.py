@@ -8,16 +8,17 @@ from functools import cache
 import pytest
 
 from replicate_proxy.batches.worker import BatchWorker
-from tools.simulation.batch_mutants import BATCH_MUTANTS
-from tools.simulation.mutants import MUTANTS, hunt
-from tools.simulation.read_mutants import RESULT_MUTANTS
+from tools.simulation.mutants.batches import BATCH_MUTANTS
+from tools.simulation.mutants.catalog import MUTANTS
+from tools.simulation.mutants.hunt import hunt
+from tools.simulation.mutants.reads import RESULT_MUTANTS
 from tools.simulation.run import RunResult, RunSettings, run_seed
 
 BATCHES = RunSettings(jobs=20, key_requests=0, delete_share=0.3, batch_share=1.0)
 SEEDS = range(1, 13)
 # Each of these breaks its guarantee within a few seeds; `make mutants` hunts all of them.
 SLOW_MUTANT = "the counts of a batch are written after the marks of its jobs"
-QUICK_MUTANTS = [name for name, *_ in (*BATCH_MUTANTS, *RESULT_MUTANTS) if name != SLOW_MUTANT]
+QUICK_MUTANTS = [mutant.name for mutant in (*BATCH_MUTANTS, *RESULT_MUTANTS) if mutant.name != SLOW_MUTANT]
 
 
 @cache

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.simulation.batch_mutants import PROGRESS_MUTANT, PROGRESS_SCRIPT
 from tools.simulation.explore import run_scenario
 from tools.simulation.faults import FaultMix
-from tools.simulation.mutants import LATE_WEBHOOKS, MUTANTS, Mutant
+from tools.simulation.mutants.catalog import MUTANTS
+from tools.simulation.mutants.mutant import Mutant
+from tools.simulation.mutants.submissions import LATE_WEBHOOKS
 from tools.simulation.run import RunSettings, run_seed
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
             {"endpoints-2/1": "preempt", "notify-0-4/2": "preempt"},
         ),
         ("any call may end the probe of the breaker", "breaker", {}),
-        (PROGRESS_MUTANT[0], "batch", PROGRESS_SCRIPT),
+        ("the progress of an expansion is saved before its jobs", "batch", {"batch-1/8": "crash_after"}),
         (
             "deliveries are deleted while their change may still be sent",
             "deletion",

@@ -7,8 +7,9 @@ from functools import cache
 
 import pytest
 
-from tools.simulation.mutants import MUTANTS, hunt
-from tools.simulation.read_mutants import SEARCH_MUTANTS
+from tools.simulation.mutants.catalog import MUTANTS
+from tools.simulation.mutants.hunt import hunt
+from tools.simulation.mutants.reads import SEARCH_MUTANTS
 from tools.simulation.run import RunResult, RunSettings, run_seed
 
 SEARCHED = RunSettings(jobs=20, key_requests=0, delete_share=0.3, searches=12)
@@ -35,7 +36,7 @@ def test_searches_have_several_pages_in_both_directions() -> None:
     assert reads["previous pages of searches"] > 10
 
 
-@pytest.mark.parametrize("name", [name for name, *_ in SEARCH_MUTANTS])
+@pytest.mark.parametrize("name", [mutant.name for mutant in SEARCH_MUTANTS])
 def test_broken_search_is_caught(name: str) -> None:
     (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
 

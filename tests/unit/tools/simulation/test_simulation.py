@@ -16,7 +16,8 @@ from replicate_proxy.jobs.changes import Claimed
 from replicate_proxy.jobs.model import Job, JobStatus
 from tools.simulation.__main__ import main
 from tools.simulation.cost_invariants import Reconciliation
-from tools.simulation.mutants import MUTANTS, hunt
+from tools.simulation.mutants.catalog import MUTANTS
+from tools.simulation.mutants.hunt import hunt
 from tools.simulation.run import RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
 from tools.simulation.workload import Workload

@@ -1,4 +1,4 @@
-"""Deliberately broken variants of large batches, see `mutants`: names, guarantees and patches."""
+"""Broken variants of large batches."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from replicate_proxy.batches import model
 from replicate_proxy.batches.model import BatchPhase
 from replicate_proxy.batches.worker import BatchWorker
 from replicate_proxy.ids import generate_id
+from tools.simulation.mutants.mutant import WITH_BATCHES, Mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,50 +70,58 @@ _count: Callable[..., Any] = DynamoUsageStore.count
 _write_batch: Callable[..., None] = batch_store.write_batch
 _check_end: Callable[..., bool] = BatchWorker._check_end  # noqa: SLF001 - as above
 
-BATCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
-    (
+BATCH_MUTANTS: tuple[Mutant, ...] = (
+    # Needs a worker that ends between two calls.
+    Mutant(
+        "the progress of an expansion is saved before its jobs",
+        "every batch ends",
+        ((large_batch_store, "write_batch", _write_progress_first),),
+        scenario="batch",
+        script={"batch-1/8": "crash_after"},
+    ),
+    Mutant(
         "the ID of a line's job does not derive from the line",
         "a line has one job",
         ((model, "derive_id", _draw_id),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "the end of a line's job is counted twice",
         "the counts of a batch are the truth",
         ((usage_store, "_sum_batches", _sum_twice),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "the counts of a batch are written after the marks of its jobs",
         "every batch ends",
         ((DynamoUsageStore, "count", _count_batches_apart),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "a batch is completed without its results",
         "the results have each line once",
         ((BatchWorker, "_check_end", _complete_without_results),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "a slice is written whatever has become of the batch",
         "a canceled batch ends",
         (
             (batch_store, "build_puts", _put_without_revision),
             (budget_store, "build_puts", _put_without_revision),
         ),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "a batch does not wait for its last job",
         "a batch is completed after its last job",
         ((BatchWorker, "_check_end", _wait_for_all_but_one),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "the objects of a removed batch stay",
         "a batch is removed at the end of its retention",
         ((BatchWorker, "_remove", _remove_rows_only),),
+        settings=WITH_BATCHES,
     ),
 )
-PROGRESS_MUTANT = (
-    "the progress of an expansion is saved before its jobs",
-    "every batch ends",
-    ((large_batch_store, "write_batch", _write_progress_first),),
-)
-"""Needs a worker that ends between two calls, for which the scenario `batch` has a script."""
-PROGRESS_SCRIPT = {"batch-1/8": "crash_after"}

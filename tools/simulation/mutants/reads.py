@@ -1,4 +1,4 @@
-"""Deliberately broken variants of what callers read page by page, see `mutants`."""
+"""Broken variants of what callers read page by page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from replicate_proxy.ports import JobPage
 from replicate_proxy.services.batch_reader import BatchReader
 from replicate_proxy.services.batch_results import BatchResults, ResultPage
 from replicate_proxy.services.prediction_list import PredictionList
+from tools.simulation.mutants.mutant import WITH_BATCHES, Mutant
+from tools.simulation.run import RunSettings
 from tools.simulation.workload import TENANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_WITH_SEARCHES = RunSettings(jobs=25, delete_share=0.3, searches=12)
 
 
 def _end_with_what_is_expanded(self: Any, batch: Any, number: int) -> Any:
@@ -60,37 +64,44 @@ _list_jobs: Callable[..., Any] = DynamoJobStore.list_jobs
 _list_newer_jobs: Callable[..., Any] = DynamoJobStore.list_newer_jobs
 _read_predictions: Callable[..., Any] = PredictionList.read
 
-RESULT_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
-    (
+RESULT_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
         "the pages of results end with what is expanded by then",
         "the results have each line once",
         ((BatchResults, "read_page", _end_with_what_is_expanded),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "a page of results leads to the newest one",
         "the results have each line once",
         ((BatchResults, "read_page", _go_on_with_the_newest),),
+        settings=WITH_BATCHES,
     ),
-    (
+    Mutant(
         "the results of other tenants are shown",
         "tenants are isolated",
         ((BatchReader, "get", _read_batch_of_anyone),),
+        settings=WITH_BATCHES,
     ),
 )
-SEARCH_MUTANTS: tuple[tuple[str, str, tuple[tuple[Any, str, Any], ...]], ...] = (
-    (
+
+SEARCH_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
         "the cursor of a search skips a prediction",
         "a search finds each prediction once",
         ((DynamoJobStore, "list_jobs", _list_and_skip_one),),
+        settings=_WITH_SEARCHES,
     ),
-    (
+    Mutant(
         "a search that goes back skips a prediction",
         "a search finds each prediction once",
         ((DynamoJobStore, "list_newer_jobs", _list_newer_and_skip_one),),
+        settings=_WITH_SEARCHES,
     ),
-    (
+    Mutant(
         "the page after a cursor begins with what was shown last",
         "a search finds each prediction once",
         ((PredictionList, "read", _show_the_last_one_again),),
+        settings=_WITH_SEARCHES,
     ),
 )
