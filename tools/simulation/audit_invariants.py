@@ -52,11 +52,11 @@ class AuditInvariants:
         self._log = StoredAuditLog(
             self._store,
             find_key_name=lambda _: "",
-            clock=world.composition.clock,
+            clock=world.components.clock,
             sleep=world.scheduler.sleep,
         )
         self._begun: set[str] = set()
-        world.composition.audit = self._log
+        world.components.audit = self._log
         observe_writes(world.aws, self._check_write)
         invariants.at_rest.append(self._check)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from replicate_proxy.services.batch_reader import BatchState
     from replicate_proxy.services.large_batches import LargeBatchRequest
     from tools.simulation.batch_invariants import BatchInvariants
-    from tools.simulation.functions import Ingest
+    from tools.simulation.functions.ingest import Ingest
     from tools.simulation.world import World
 
 _MAX_ATTEMPTS = 6
@@ -59,14 +59,14 @@ class BatchClient:
     def upload(self, tenant: str, lines: Sequence[ExpectedLine], *, ends_with_newline: bool = False) -> str:
         """Upload the lines and return the ID of the file."""
         content = "\n".join(line.text for line in lines) + ("\n" if ends_with_newline else "")
-        file = self._world.composition.files.add(tenant, content.encode())
+        file = self._world.components.files.add(tenant, content.encode())
         self._invariants.expect_lines(file.id, lines)
         return file.id
 
     def delete_file(self, file_id: str) -> None:
         """Delete an input file, whether it was read or not."""
         self._invariants.expect_deleted_file(file_id)
-        self._world.composition.files.delete(file_id)
+        self._world.components.files.delete(file_id)
 
     def create(self, request: LargeBatchRequest, principal: Principal) -> Batch | None:
         """Return the batch, None if its file is deleted or if there is no answer."""

@@ -15,7 +15,7 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.services.large_batches import LargeBatchRequest
 from tools.simulation.batch_client import BatchClient, ExpectedLine, LineKind
 from tools.simulation.batch_reads import ResultReaders
-from tools.simulation.functions import Features
+from tools.simulation.functions.components import Features
 from tools.simulation.query import BASE_URL
 from tools.simulation.scenario import Cast, Scenario
 

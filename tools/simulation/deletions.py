@@ -10,6 +10,7 @@ from replicate_proxy.aws.deletion_records import deletion_from_record
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
 from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
+from tools.simulation.functions.sweep import build_deleter
 from tools.simulation.observation import is_deletion_item, observe_writes, read_items
 from tools.simulation.resources import BUCKET, Table
 from tools.simulation.scheduler import ProcessEndedError
@@ -60,7 +61,7 @@ class DeletionOwners:
                     )
 
     def _delete(self, key: JobKey) -> None:
-        deleter = self._world.composition.build_deleter()
+        deleter = build_deleter(self._world.components)
         self._invariants.requested.add(key)
         for attempt in range(_MAX_ATTEMPTS):
             try:

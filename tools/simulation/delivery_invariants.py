@@ -71,7 +71,7 @@ class DeliveryInvariants:
 
     def _may_precede(self, taken: Taken) -> bool:
         """Return whether earlier events may follow: it waited for them long enough, and no answer came."""
-        timeout_seconds = self._world.composition.delivery_settings.ordering_timeout_seconds
+        timeout_seconds = self._world.components.delivery_settings.ordering_timeout_seconds
         created_at = self._created_at.get(taken.message_id)
         if taken.is_answered or created_at is None:
             return False

@@ -17,7 +17,8 @@ from replicate_proxy.audit.model import Actor
 from replicate_proxy.auth.keys import ApiKeySecret, verify_key
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.operations.ports import Stage
-from tools.simulation.functions import DIGEST_KEY
+from tools.simulation.functions.components import DIGEST_KEY
+from tools.simulation.functions.operators import build_keys
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class KeyOperators:
         secret = ApiKeySecret.parse(text)
         if secret is None:
             raise RuntimeError(f"the proxy gave out {text}, which is no key")
-        store = self._world.composition.keys
+        store = self._world.components.keys
         clock = self._world.clock
         try:
             key = self._world.call_function("authorize", lambda: store.get(key_id))
@@ -165,7 +166,7 @@ class KeyOperators:
 
     @property
     def _keys(self) -> KeyService:
-        return self._world.composition.build_keys()
+        return build_keys(self._world.components)
 
     @property
     def _now(self) -> float:

@@ -32,7 +32,7 @@ from tools.simulation.world import ServiceUnavailableError
 
 if TYPE_CHECKING:
     from tools.simulation.aws import InMemoryAws
-    from tools.simulation.functions import Composition
+    from tools.simulation.functions.components import Components
     from tools.simulation.world import World
 
 BASE_URL = "https://api.proxy.test/prod"
@@ -76,7 +76,7 @@ class QueryApi:
     def __init__(self, world: World) -> None:
         self._world = world
         self._pool = EnvironmentPool(
-            partial(build_query_router, world.composition, world.aws), reuses=world.plan.reuses_environments
+            partial(build_query_router, world.components, world.aws), reuses=world.plan.reuses_environments
         )
         self._calls = 0
 
@@ -106,18 +106,18 @@ class QueryApi:
         return QueryResponse(response["statusCode"], response["headers"], response["body"])
 
 
-def build_query_router(composition: Composition, aws: InMemoryAws) -> Router:
+def build_query_router(components: Components, aws: InMemoryAws) -> Router:
     """Return the routes of predictions and batches, as `bootstrap.query` registers them."""
     router = Router(public_base_url=BASE_URL, cors=CorsPolicy())
-    renderer = PredictionRenderer(composition.documents, max_page_bytes=_MAX_PAGE_BYTES)
-    batches = DynamoBatchStore(aws.client("dynamodb"), Table.JOBS, composition.jobs)
+    renderer = PredictionRenderer(components.documents, max_page_bytes=_MAX_PAGE_BYTES)
+    batches = DynamoBatchStore(aws.client("dynamodb"), Table.JOBS, components.jobs)
     counts = DynamoBatchCounts(aws.client("dynamodb"), Table.USAGE)
     objects = S3BatchObjects(aws.client("s3"), BUCKET)
-    results = ResultReader(objects, composition.jobs, composition.documents, refuse_private)
+    results = ResultReader(objects, components.jobs, components.documents, refuse_private)
     add_prediction_read_routes(
         router,
-        PredictionReader(composition.jobs, renderer),
-        PredictionList(composition.jobs, batches.get, renderer),
+        PredictionReader(components.jobs, renderer),
+        PredictionList(components.jobs, batches.get, renderer),
     )
     add_batch_read_routes(
         router,
@@ -125,7 +125,7 @@ def build_query_router(composition: Composition, aws: InMemoryAws) -> Router:
         batch_list=BatchList(batches, counts),
         results=BatchResults(results, objects),
         renderer=renderer,
-        clock=composition.clock,
+        clock=components.clock,
     )
     return router
 

@@ -12,6 +12,7 @@ from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.audit.model import Actor, AuditAction, build_job_target
 from replicate_proxy.errors import ApiError, ProxyError
 from replicate_proxy.jobs.model import JobStatus
+from tools.simulation.functions.operators import build_retries
 from tools.simulation.observation import read_items
 from tools.simulation.resources import Table
 from tools.simulation.scheduler import ProcessEndedError
@@ -63,7 +64,7 @@ class RetryOperators:
 
     def _retry(self, key: JobKey) -> None:
         actor = Actor(key_id=self._world.scheduler.actor.name)
-        retries = self._world.composition.build_retries()
+        retries = build_retries(self._world.components)
 
         def act() -> CreateResult:
             with acting_as(actor):

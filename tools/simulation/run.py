@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.observability import logger
 from tools.simulation.account_invariants import AccountInvariants
-from tools.simulation.accounts import AccountOperators
+from tools.simulation.account_operators import AccountOperators
 from tools.simulation.audit_invariants import AuditInvariants
 from tools.simulation.batch_invariants import BatchInvariants
 from tools.simulation.batches import BatchCallers
@@ -23,7 +23,7 @@ from tools.simulation.decisions import Decisions
 from tools.simulation.deletions import DeletionInvariants, DeletionOwners
 from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.faults import FaultMix, FaultPlan
-from tools.simulation.functions import Features
+from tools.simulation.functions.components import Features
 from tools.simulation.input_invariants import InputInvariants
 from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants

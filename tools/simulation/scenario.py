@@ -11,7 +11,10 @@ from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.services.ingest import JobRequest
-from tools.simulation.functions import Features
+from tools.simulation.functions.components import Features
+from tools.simulation.functions.deliveries import build_endpoints
+from tools.simulation.functions.replicate_access import build_breaker
+from tools.simulation.functions.sweep import build_deleter
 from tools.simulation.resources import Queue
 from tools.simulation.scheduler import ProcessEndedError
 from tools.simulation.world import ServiceUnavailableError
@@ -103,7 +106,7 @@ class Cast:
         """Limit how many jobs of a tenant run at once, before anything else happens."""
         if self._limits is None:
             raise AssertionError("the scenario has no limits")
-        self.world.composition.tenant_limits.put(tenant, max_concurrency)
+        self.world.components.tenant_limits.put(tenant, max_concurrency)
         self._limits.expect_tenant_limit(max_concurrency)
         self._limits.confirm_tenant_limit()
 
@@ -164,7 +167,7 @@ class Cast:
             return
         self.world.scheduler.sleep(after_seconds)
         if tripped_seconds:
-            self._retry(lambda: self.world.composition.build_breaker().trip(seconds=tripped_seconds))
+            self._retry(lambda: build_breaker(self.world.components).trip(seconds=tripped_seconds))
         self._invariants.canceled_by_caller.add((job.tenant, job.id))
         for _ in range(_MAX_ATTEMPTS):
             try:
@@ -180,13 +183,13 @@ class Cast:
         if job is None or self._deletions is None:
             return
         self.world.scheduler.sleep(after_seconds)
-        deleter, key = self.world.composition.build_deleter(), (job.tenant, job.id)
+        deleter, key = build_deleter(self.world.components), (job.tenant, job.id)
         self._deletions.requested.add(key)
         self._retry(lambda: deleter.delete(*key))
 
     def trip_and_create(self, *, tripped_seconds: float) -> None:
         """Create a job after an operator has opened the breaker."""
-        self._retry(lambda: self.world.composition.build_breaker().trip(seconds=tripped_seconds))
+        self._retry(lambda: build_breaker(self.world.components).trip(seconds=tripped_seconds))
         self.create()
 
     def create_with_deadline(self, *, repeat_after_seconds: float) -> None:
@@ -201,7 +204,7 @@ class Cast:
 
     def create_with_endpoint(self, *, enable_after_seconds: float) -> None:
         """Create an endpoint and a job, and enable the endpoint later, as its route does."""
-        endpoints = self.world.composition.build_endpoints()
+        endpoints = build_endpoints(self.world.components)
         url = self.add_receiver("https://acme.test/endpoint")
         endpoint = self._retry(lambda: endpoints.service.create("acme", url=url))
         if endpoint is None:

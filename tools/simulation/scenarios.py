@@ -14,7 +14,8 @@ from replicate_proxy.errors import ProxyError
 from replicate_proxy.model_entries.entry import FallbackTarget, ModelEntry
 from replicate_proxy.replicate_api.errors import UpstreamUnavailableError
 from tools.simulation.batch_scenarios import BATCH_SCENARIOS
-from tools.simulation.functions import Features
+from tools.simulation.functions.components import Features
+from tools.simulation.functions.replicate_access import build_breaker
 from tools.simulation.scenario import Cast, Scenario
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _call_through_breaker(cast: Cast) -> None:
     """Let calls of Replicate last so long that they meet: the breaker opens for half a minute."""
 
     def call(result: Callable[[], None], seconds: float) -> None:
-        breaker = cast.world.composition.build_breaker()
+        breaker = build_breaker(cast.world.components)
 
         def wait() -> None:
             cast.world.scheduler.sleep(seconds)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 from replicate_proxy.contracts.stream_events import render_final_events
 from replicate_proxy.contracts.stream_urls import parse_stream_query
 from replicate_proxy.jobs.model import JobStatus, TimelineStep
-from tools.simulation.functions import OUTPUTS_BASE_URL, STREAM_KEY
+from tools.simulation.functions.components import OUTPUTS_BASE_URL, STREAM_KEY
 from tools.simulation.observation import observe_writes
 from tools.simulation.replicate import RETENTION_SECONDS
 from tools.simulation.resources import BUCKET, Table

@@ -27,6 +27,8 @@ from tools.simulation.concurrency_invariants import (
     LIMITED_TENANT,
     RAISED_TENANT_LIMIT,
 )
+from tools.simulation.functions.deliveries import build_endpoints
+from tools.simulation.functions.replicate_access import build_breaker
 from tools.simulation.replicate import MAX_WIDTH, MISSING_MODEL
 from tools.simulation.resources import STACK, Queue
 from tools.simulation.scheduler import ProcessEndedError
@@ -265,15 +267,15 @@ class Workload:
                 final = view
 
     def _read(self, job: Job) -> dict[str, Any]:
-        composition = self.world.composition
+        components = self.world.components
 
         def read() -> dict[str, Any]:
-            current = composition.jobs.get(job.tenant, job.id)
+            current = components.jobs.get(job.tenant, job.id)
             if current is None:
                 if (job.tenant, job.id) not in self.world.deleted_jobs:
                     self._invariants.report("accepted is never lost", f"{job.id} is not found")
                 raise NotFoundError("no such job")
-            load = composition.documents.load
+            load = components.documents.load
             return build_prediction_view(
                 current,
                 input=load(current.input),
@@ -288,7 +290,7 @@ class Workload:
 
     def _run_owner(self, tenant: str) -> None:
         source = self._random
-        endpoints = self.world.composition.build_endpoints()
+        endpoints = build_endpoints(self.world.components)
         try:
             endpoint = self.world.call_function(
                 "endpoints", lambda: endpoints.service.create(tenant, url=_endpoint_url(tenant))
@@ -308,7 +310,7 @@ class Workload:
 
     def _toggle_endpoint(self, tenant: str, endpoint_id: str) -> None:
         """Disable and enable the endpoint again and again, while deliveries to it are made."""
-        service = self.world.composition.build_endpoints().service
+        service = build_endpoints(self.world.components).service
         for _ in range(30):
             try:
                 self.world.call_function(
@@ -322,7 +324,7 @@ class Workload:
 
     def _act_on_endpoint(self, tenant: str, endpoint_id: str) -> None:
         action = self._random.choice(("disable", "enable", "rotate", "rotate_default", "redeliver"))
-        endpoints = self.world.composition.build_endpoints()
+        endpoints = build_endpoints(self.world.components)
         service = endpoints.service
 
         def act() -> None:
@@ -346,7 +348,7 @@ class Workload:
 
     def _enable(self, tenant: str, endpoint_id: str) -> None:
         """Enable as the route does: then what was missed is sent."""
-        endpoints = self.world.composition.build_endpoints()
+        endpoints = build_endpoints(self.world.components)
 
         def enable() -> None:
             before = endpoints.service.get(tenant, endpoint_id)
@@ -370,7 +372,7 @@ class Workload:
             while True:
                 try:
                     self.world.call_function(
-                        "admin", partial(self.world.composition.budgets.put_limits, owner, limits)
+                        "admin", partial(self.world.components.budgets.put_limits, owner, limits)
                     )
                 except (ProxyError, ProcessEndedError):
                     self.world.scheduler.sleep(1.0)
@@ -382,7 +384,7 @@ class Workload:
         for number in (FIRST_TENANT_LIMIT, RAISED_TENANT_LIMIT):
             limits.expect_tenant_limit(number)
             while True:
-                put = partial(self.world.composition.tenant_limits.put, LIMITED_TENANT, number)
+                put = partial(self.world.components.tenant_limits.put, LIMITED_TENANT, number)
                 try:
                     self.world.call_function("admin", put)
                 except (ProxyError, ProcessEndedError):
@@ -393,7 +395,7 @@ class Workload:
             self.world.scheduler.sleep(self._arrival_seconds)
 
     def _run_breaker_operator(self) -> None:
-        breaker = self.world.composition.build_breaker()
+        breaker = build_breaker(self.world.components)
         for _ in range(self._random.randint(1, 3)):
             self.world.scheduler.sleep(self._random.expovariate(1 / 400))
             action = self._random.choice((breaker.trip, breaker.reset))

@@ -23,7 +23,14 @@ from replicate_proxy.replicate_api.retry import retry_budget
 from replicate_proxy.webhooks.commands import DeliverCommand
 from tools.simulation.application import Applications
 from tools.simulation.aws import InMemoryAws
-from tools.simulation.functions import Composition, Features, calculate_time_left
+from tools.simulation.functions.batches import build_batch_worker
+from tools.simulation.functions.components import Components, Features
+from tools.simulation.functions.deliveries import build_deliver
+from tools.simulation.functions.dispatch import build_dispatch
+from tools.simulation.functions.ingest import build_ingest
+from tools.simulation.functions.reports import build_reports, build_webhook
+from tools.simulation.functions.stream_consumers import build_notify, build_usage
+from tools.simulation.functions.sweep import build_sweep
 from tools.simulation.lambda_service import (
     AsynchronousFunction,
     EnvironmentPool,
@@ -55,7 +62,10 @@ if TYPE_CHECKING:
     from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
     from tools.simulation.aws import Call
     from tools.simulation.faults import FaultPlan
-    from tools.simulation.functions import Ingest, Notify, Reports, Sweep, Usage
+    from tools.simulation.functions.ingest import Ingest
+    from tools.simulation.functions.reports import Reports
+    from tools.simulation.functions.stream_consumers import Notify, Usage
+    from tools.simulation.functions.sweep import Sweep
     from tools.simulation.scheduler import Actor
     from tools.simulation.trace import Trace
 
@@ -120,7 +130,7 @@ class World:
         self.queues = Queues(self.aws)
         self.replicate = SimulatedReplicate(scheduler, plan)
         self.applications = Applications(scheduler, plan)
-        self.composition = Composition(
+        self.components = Components(
             aws=self.aws,
             scheduler=scheduler,
             replicate=self.replicate,
@@ -130,16 +140,16 @@ class World:
             rate_limit=RateLimit(plan.creates_per_minute, plan.creates_burst),
             features=self.features,
         )
-        self.clock = self.composition.clock
+        self.clock = self.components.clock
         self.replicate.find_job = _find_submitted_job
         self.applications.find_secrets = self._find_signing_secrets
         self.applications.is_redelivery = self._is_redelivery
         self.replicate.receive_webhook = self._receive_webhook
-        self._webhook_pool = self._build_pool(self.composition.build_webhook)
-        self._sweep_pool = self._build_pool(self.composition.build_sweep)
-        self._notify_pool = self._build_pool(self.composition.build_notify)
-        self._usage_pool = self._build_pool(self.composition.build_usage)
-        self._ingest_pool = self._build_pool(self.composition.build_ingest)
+        self._webhook_pool = self._build_pool(build_webhook)
+        self._sweep_pool = self._build_pool(build_sweep)
+        self._notify_pool = self._build_pool(build_notify)
+        self._usage_pool = self._build_pool(build_usage)
+        self._ingest_pool = self._build_pool(build_ingest)
         self.sweep_crashes: list[float] = []
         # What callers have read page by page
         self.reads: Counter[str] = Counter()
@@ -160,28 +170,21 @@ class World:
     # Event sources
 
     def _connect_queues(self) -> None:
-        composition = self.composition
         self.sources = {
-            Queue.DISPATCH: self._build_source(
-                Queue.DISPATCH, "dispatch", composition.build_dispatch, self._dispatch
-            ),
+            Queue.DISPATCH: self._build_source(Queue.DISPATCH, "dispatch", build_dispatch, self._dispatch),
             Queue.BATCH_DISPATCH: self._build_source(
-                Queue.BATCH_DISPATCH, "batch-dispatch", composition.build_dispatch, self._dispatch
+                Queue.BATCH_DISPATCH, "batch-dispatch", build_dispatch, self._dispatch
             ),
-            Queue.TRACK: self._build_source(Queue.TRACK, "track", composition.build_reports, self._track),
-            Queue.HARVEST: self._build_source(
-                Queue.HARVEST, "harvest", composition.build_reports, self._harvest
-            ),
-            Queue.NOTIFY: self._build_source(
-                Queue.NOTIFY, "deliver", composition.build_deliver, self._deliver
-            ),
+            Queue.TRACK: self._build_source(Queue.TRACK, "track", build_reports, self._track),
+            Queue.HARVEST: self._build_source(Queue.HARVEST, "harvest", build_reports, self._harvest),
+            Queue.NOTIFY: self._build_source(Queue.NOTIFY, "deliver", build_deliver, self._deliver),
         }
 
     def _connect_batches(self) -> None:
         self.batch_worker = AsynchronousFunction(
             scheduler=self.scheduler,
             function="batch",
-            pool=self._build_pool(self.composition.build_batch_worker),
+            pool=self._build_pool(build_batch_worker),
             handle=self._work_on_batches,
             timeout_seconds=_TIMEOUTS["batch"],
             draw_delays=self._anomalies.invocation_delays,
@@ -191,8 +194,8 @@ class World:
         # The parts of results are small, too.
         self.aws.s3.min_part_bytes = 1
 
-    def _build_pool(self, build: Callable[[], Any]) -> EnvironmentPool:
-        return EnvironmentPool(build, reuses=self.plan.reuses_environments)
+    def _build_pool(self, build: Callable[[Components], Any]) -> EnvironmentPool:
+        return EnvironmentPool(partial(build, self.components), reuses=self.plan.reuses_environments)
 
     def poll_soon(self) -> None:
         """Let the event sources look for messages: something was sent."""
@@ -215,7 +218,11 @@ class World:
             self.poll_soon()
 
     def _build_source(
-        self, queue: Queue, function: str, build: Callable[[], Any], handle: Callable[[Any, str], None]
+        self,
+        queue: Queue,
+        function: str,
+        build: Callable[[Components], Any],
+        handle: Callable[[Any, str], None],
     ) -> QueueSource:
         return QueueSource(
             scheduler=self.scheduler,
@@ -299,9 +306,7 @@ class World:
         report = reports.loader.load(PredictionReport.from_queue_message(body))
         actor = self.scheduler.actor
         actor.notes["job"] = (report.tenant, report.job_id)
-        reports.harvester.harvest_job(
-            report, self.clock.now() + calculate_time_left(self.scheduler, self.clock)
-        )
+        reports.harvester.harvest_job(report, self.clock.now() + self._calculate_time_left())
 
     def _deliver(self, deliverer: Any, body: str) -> None:
         deliverer.deliver(DeliverCommand.from_json(body))
@@ -513,9 +518,7 @@ class World:
     def is_at_rest(self) -> bool:
         """Return whether no work is left: no job or delivery to check, no message, no stream record."""
         # Ended jobs are in the index by the end of their retention.
-        before_retention_ends = self.clock.now() + timedelta(
-            days=self.composition.timeouts.retention_days / 2
-        )
+        before_retention_ends = self.clock.now() + timedelta(days=self.components.timeouts.retention_days / 2)
         return (
             not has_due_entry(self.aws, Table.JOBS, "by_due", before=format_timestamp(before_retention_ends))
             and not has_due_entry(self.aws, Table.DELIVERIES, "by_due", before="9")
@@ -528,11 +531,15 @@ class World:
     def send_cancel(self, job: Job) -> None:
         """Send a cancel command as the sweep does."""
         with suppress(ProxyError):
-            self.composition.dispatch_queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
+            self.components.dispatch_queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
 
     def _seconds_left(self) -> float:
         actor = self.scheduler.actor
         return actor.process.deadline - self.scheduler.now
+
+    def _calculate_time_left(self) -> timedelta:
+        actor = self.scheduler.actor
+        return timedelta(seconds=actor.process.deadline - self.clock.now().timestamp())
 
     def _pass_checkpoint(self, name: str) -> None:
         self.checkpoints[name] += 1

@@ -1,0 +1,94 @@
+"""The ingest function: creates and cancels jobs and batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicate_proxy.services.batches import BatchService
+from replicate_proxy.services.cancel import JobCanceler
+from replicate_proxy.services.ingest import JobCreator, JobFactory
+from replicate_proxy.services.stream_urls import StreamUrlWaiter
+from replicate_proxy.services.wait import JobWaiter
+from tools.simulation.functions.batches import build_batch_counts, build_batch_service
+from tools.simulation.functions.job_creation import (
+    build_batch_store,
+    build_budget_gate,
+    build_idempotency_store,
+    build_input_check,
+    build_streams,
+)
+
+if TYPE_CHECKING:
+    from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.aws.document_store import S3DocumentStore
+    from replicate_proxy.aws.job_store import DynamoJobStore
+    from replicate_proxy.services.ingest import CreateResult, JobRequest
+    from replicate_proxy.services.large_batches import LargeBatchService
+    from tools.simulation.functions.components import Components
+
+_STREAM_WAIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Ingest:
+    """Creates and cancels jobs and batches, and reads them."""
+
+    creator: JobCreator
+    canceler: JobCanceler
+    batches: BatchService
+    large_batches: LargeBatchService
+    jobs: DynamoJobStore
+    documents: S3DocumentStore
+    stream_waiter: StreamUrlWaiter | None = None
+
+    def create(self, request: JobRequest, principal: Principal) -> CreateResult:
+        """Create a job as the route does: with streams, it waits for that of the prediction."""
+        result = self.creator.create(request, principal)
+        if self.stream_waiter is not None:
+            self.stream_waiter.wait(result.job)
+        return result
+
+
+def build_ingest(components: Components) -> Ingest:
+    waiter = JobWaiter(components.jobs, components.clock, components.scheduler.sleep, max_wait_seconds=20)
+    canceler = JobCanceler(
+        components.updater, components.dispatch_queue, waiter, checkpoint=components.checkpoint
+    )
+    streams = build_streams(components)
+    factory = JobFactory(components.documents, components.timeouts, streams.find_url)
+    budgets = build_budget_gate(components)
+    idempotency = build_idempotency_store(components)
+    check_input = build_input_check(components)
+    creator = JobCreator(
+        store=components.jobs,
+        idempotency=idempotency,
+        factory=factory,
+        queue=components.dispatch_queue,
+        clock=components.clock,
+        budgets=budgets,
+        check_input=check_input,
+        checkpoint=components.checkpoint,
+    )
+    batches = BatchService(
+        store=build_batch_store(components),
+        idempotency=idempotency,
+        factory=factory,
+        queue=components.dispatch_queue,
+        canceler=canceler,
+        clock=components.clock,
+        budgets=budgets,
+        check_input=check_input,
+        checkpoint=components.checkpoint,
+        counts=build_batch_counts(components),
+    )
+    stream_waiter = StreamUrlWaiter(streams, waiter, _STREAM_WAIT_SECONDS)
+    return Ingest(
+        creator,
+        canceler,
+        batches,
+        build_batch_service(components),
+        components.jobs,
+        components.documents,
+        stream_waiter if components.plan.streams_enabled else None,
+    )

@@ -1,0 +1,70 @@
+"""What operators do: API keys, accounts of tenants, retries of jobs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
+from replicate_proxy.aws.account_store import DynamoAccountStore
+from replicate_proxy.aws.api_gateway import ApiGateway
+from replicate_proxy.aws.secrets import SsmParameter
+from replicate_proxy.operations.accounts import AccountService
+from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
+from replicate_proxy.operations.keys import KeyService
+from replicate_proxy.operations.usage_plans import UsagePlanKeys
+from replicate_proxy.services.ingest import JobCreator, JobFactory
+from tools.simulation.audit_invariants import NoAuditLog
+from tools.simulation.functions.components import DIGEST_KEY, Components
+from tools.simulation.functions.job_creation import build_budget_gate
+from tools.simulation.functions.replicate_access import (
+    build_client,
+    build_replicate_client,
+    name_secret,
+    name_token,
+)
+
+
+def build_keys(components: Components) -> KeyService:
+    gateway = ApiGateway(components.aws.client("apigateway"), prefix="simulation")
+    return KeyService(
+        store=components.keys,
+        gateway=gateway,
+        usage_plan_keys=UsagePlanKeys(gateway, default_limits=None),
+        load_digest_key=lambda: DIGEST_KEY,
+        clock=components.clock,
+        authorizer_cache_ttl=timedelta(seconds=300),
+        audit=components.audit,
+    )
+
+
+def build_accounts(components: Components) -> AccountService:
+    """Return what operators do about the accounts of tenants."""
+    ssm = components.aws.client("ssm")
+    return AccountService(
+        store=DynamoAccountStore(components.control_table()),
+        connect=lambda token: build_replicate_client(components, lambda _: token),
+        connect_stored=lambda account: build_client(components, account).client,
+        get_token=lambda account: SsmParameter(ssm, name_token(account)),
+        get_webhook_secret=lambda account: SsmParameter(ssm, name_secret(account)),
+        clock=components.clock,
+        audit=NoAuditLog(),
+    )
+
+
+def build_retries(components: Components) -> JobRetries:
+    creator = JobCreator(
+        store=components.jobs,
+        idempotency=RetryReservations(components.updater),
+        factory=JobFactory(components.documents, components.timeouts),
+        queue=components.dispatch_queue,
+        clock=components.clock,
+        budgets=build_budget_gate(components),
+        checkpoint=components.checkpoint,
+    )
+    return JobRetries(
+        jobs=components.jobs,
+        documents=components.documents,
+        creator=creator,
+        build_request=JobRequestParser(ParserSettings(), lambda *_: None).parse_retry,
+        audit=components.audit,
+    )

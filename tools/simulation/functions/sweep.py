@@ -1,0 +1,128 @@
+"""The sweep function, and the deletion of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from replicate_proxy.aws.deletion_store import DynamoDeletionStore
+from replicate_proxy.aws.lease import Lease
+from replicate_proxy.aws.object_remover import S3ObjectRemover
+from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
+from replicate_proxy.deletion.deleter import JobDeleter
+from replicate_proxy.deletion.sweep import DeletionSweep
+from replicate_proxy.services.harvest import build_continuation_event
+from replicate_proxy.services.reconcile import Reconciler
+from replicate_proxy.services.reports import ReportPublisher
+from replicate_proxy.services.resolve_submission import SubmissionResolver
+from replicate_proxy.services.sweep import Sweeper
+from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
+from tools.simulation.functions.batches import build_batch_starter
+from tools.simulation.functions.concurrency import build_repair
+from tools.simulation.functions.deliveries import build_redelivery
+from tools.simulation.functions.job_creation import build_batch_store
+from tools.simulation.functions.replicate_access import build_readers
+from tools.simulation.resources import BUCKET, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.concurrency.repair import SlotRepair
+    from replicate_proxy.deletion.model import Deletion
+    from replicate_proxy.jobs.model import Job
+    from tools.simulation.functions.components import Components
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The parts of the sweep function, and the lease that excludes a second one."""
+
+    lease: Lease
+    start_batches: Callable[[], None] | None
+    deliveries: DeliverySweep
+    jobs: Sweeper
+    slots: SlotRepair | None
+    deletions: DeletionSweep | None
+
+
+def build_sweep(components: Components) -> Sweep:
+    deliveries = DeliverySweep(
+        deliveries=components.deliveries,
+        queue=components.notify_queue,
+        redelivery=build_redelivery(components),
+        clock=components.clock,
+        settings=components.delivery_settings,
+        checkpoint=components.checkpoint,
+    )
+    jobs = Sweeper(
+        store=components.jobs,
+        handlers=_build_reconciler(components).build_handlers(),
+        clock=components.clock,
+        sleep=components.scheduler.sleep,
+    )
+    lease = Lease(components.control_table(), "sweep", components.clock)
+    start_batches = build_batch_starter(components) if components.features.has_batches else None
+    return Sweep(
+        lease, start_batches, deliveries, jobs, build_repair(components), _build_deletion_sweep(components)
+    )
+
+
+def _build_reconciler(components: Components) -> Reconciler:
+    readers = build_readers(components)
+
+    def resume_harvest(job: Job) -> None:
+        event = build_continuation_event(job, components.clock.now())
+        components.harvest_queue.send(event, tenant=job.tenant)
+
+    resolver = SubmissionResolver(
+        updater=components.updater,
+        store=components.jobs,
+        documents=components.documents,
+        queue=components.dispatch_queue,
+        get_lister=readers.of,
+        urls=components.urls,
+        clock=components.clock,
+        timeouts=components.timeouts,
+        checkpoint=components.checkpoint,
+    )
+    return Reconciler(
+        updater=components.updater,
+        documents=components.documents,
+        queue=components.dispatch_queue,
+        reports=ReportPublisher(components.bus, components.documents),
+        get_reader=readers.of,
+        resolver=resolver,
+        resume_harvest=resume_harvest,
+        clock=components.clock,
+        timeouts=components.timeouts,
+        checkpoint=components.checkpoint,
+    )
+
+
+def build_deleter(components: Components) -> JobDeleter:
+    return JobDeleter(_build_deletion_store(components), components.clock, checkpoint=components.checkpoint)
+
+
+def _build_deletion_store(components: Components) -> DynamoDeletionStore:
+    dynamodb = components.aws.client("dynamodb")
+    return DynamoDeletionStore(dynamodb, Table.JOBS, build_batch_store(components))
+
+
+def _build_deletion_sweep(components: Components) -> DeletionSweep | None:
+    if not components.features.has_deletions:
+        return None
+    dynamodb = components.aws.client("dynamodb")
+    return DeletionSweep(
+        store=_build_deletion_store(components),
+        objects=S3ObjectRemover(components.aws.client("s3"), BUCKET),
+        list_prefixes=_list_prefixes,
+        rows=[DynamoDeliveryRemover(dynamodb, Table.DELIVERIES)],
+        late_rows=[DynamoUsageMarkRemover(dynamodb, Table.USAGE)],
+        clock=components.clock,
+        checkpoint=components.checkpoint,
+    )
+
+
+def _list_prefixes(deletion: Deletion) -> list[str]:
+    kinds = ("records", "events", *(("outputs",) if deletion.deletes_files else ()))
+    return [f"{kind}/{deletion.tenant}/{deletion.id}/" for kind in kinds]
