@@ -51,7 +51,7 @@ class AccountInvariants:
                 self._compare(prediction, job_from_record(record).replicate_account)
 
     def _check_jobs(self) -> None:
-        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        jobs = {(job.tenant, job.id): job for job in self._world.truth.read_jobs()}
         for prediction in self._world.replicate.predictions.values():
             if job := jobs.get(prediction.job):
                 self._compare(prediction, job.replicate_account)

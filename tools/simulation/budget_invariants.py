@@ -46,7 +46,7 @@ class BudgetInvariants:
 
     def _check(self) -> None:
         expected: Counter[tuple[str, str]] = Counter()
-        for job in self._world.read_jobs():
+        for job in self._world.truth.read_jobs():
             for settlement in settle_reservation(job):
                 expected[job.tenant, settlement.window] += settlement.spent_micro_usd
         for record in read_items(self._world.aws, Table.USAGE):

@@ -69,7 +69,7 @@ class CostInvariants:
         invoice: Counter[JobKey] = Counter()
         for prediction in self._world.replicate.predictions.values():
             invoice[self._invariants.find_recipient(prediction)] += calculate_charge(prediction)
-        for job in self._world.read_jobs():
+        for job in self._world.truth.read_jobs():
             if job.is_terminal:
                 self._check_job(job, invoice[job.tenant, job.id])
                 self.reconciliation += _reconcile(job, invoice[job.tenant, job.id])

@@ -45,7 +45,7 @@ class DeletionOwners:
         scheduler = self._world.scheduler
         while scheduler.now < self._world.plan.quiet_from:
             scheduler.sleep(_SEARCH_SECONDS)
-            for job in self._world.read_stored_jobs():
+            for job in self._world.truth.read_stored_jobs():
                 key = (job.tenant, job.id)
                 if not job.is_terminal or key in self._seen:
                     continue
@@ -93,7 +93,7 @@ class DeletionInvariants:
     def expect_deleted(self, key: JobKey) -> None:
         """Record that the caller was told that the job is deleted: no read finds it from now on."""
         self._answered.add(key)
-        if key not in self._world.deleted_jobs:
+        if key not in self._world.truth.deleted_jobs:
             self._invariants.report(_DELETED, f"{key} is still there after the response")
 
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
@@ -120,17 +120,17 @@ class DeletionInvariants:
 
     def _check_object(self, name: str, _old: StoredObject | None, new: StoredObject | None) -> None:
         kind, tenant, job_id = name.split("/")[:3]
-        if kind in {"batches", "files"} or self._world.is_large_batch(tenant, job_id):
+        if kind in {"batches", "files"} or self._world.truth.is_large_batch(tenant, job_id):
             return
-        if new is None and (tenant, job_id) not in self._world.deleted_jobs:
+        if new is None and (tenant, job_id) not in self._world.truth.deleted_jobs:
             self._invariants.report(_TOO_EARLY, f"{name} was removed")
 
     def _check_at_rest(self) -> None:
         """Check that nothing is left, besides sums, the audit log, and batches that have other jobs."""
-        for tenant, job_id in self._answered - self._world.deleted_jobs.keys():
+        for tenant, job_id in self._answered - self._world.truth.deleted_jobs.keys():
             self._invariants.report(_DELETED, f"{tenant} {job_id} is stored")
-        deleted_ids = {job_id for _, job_id in self._world.deleted_jobs}
-        kept = {name for job in self._world.deleted_jobs.values() for name in _list_predictions(job)}
+        deleted_ids = {job_id for _, job_id in self._world.truth.deleted_jobs}
+        kept = {name for job in self._world.truth.deleted_jobs.values() for name in _list_predictions(job)}
         for table in (Table.JOBS, Table.DELIVERIES, Table.USAGE, Table.CONTROL):
             for record in read_items(self._world.aws, table):
                 names = {str(record.get(name)) for name in ("reserved_id", "job_id")}

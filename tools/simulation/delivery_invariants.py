@@ -145,7 +145,7 @@ class DeliveryInvariants:
 
     def _check_events(self, stored: set[tuple[str, str, str, EventKind]]) -> None:
         """Every job that ended has its last event on record, if it has a webhook for that."""
-        for job in self._world.read_stored_jobs():
+        for job in self._world.truth.read_stored_jobs():
             if job.webhook and job.is_terminal and matches_event_filter(job, EventKind.COMPLETED):
                 key = (job.tenant, job.id, PREDICTION_TARGET, EventKind.COMPLETED)
                 if key not in stored:
@@ -158,7 +158,7 @@ class DeliveryInvariants:
     def _find_endpoint(self, delivery: Delivery) -> Mapping[str, Any] | None:
         if delivery.target == PREDICTION_TARGET:
             return None
-        return self._world.find_endpoint(delivery.tenant, delivery.target)
+        return self._world.truth.find_endpoint(delivery.tenant, delivery.target)
 
     def _report(self, guarantee: str, detail: str) -> None:
         self._invariants.report(guarantee, detail)

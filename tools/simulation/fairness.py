@@ -94,7 +94,7 @@ class _Waits:
         self.longest: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self.groups: defaultdict[str, set[str | None]] = defaultdict(set)
         world.aws.sqs.on_receive = self._note_message
-        for source in world.streams:
+        for source in world.event_sources.streams:
             if source.function == "notify":
                 source.handle = partial(self._note_records, source.handle)
 
@@ -153,7 +153,7 @@ def measure_fairness(*, jobs: int = 500, is_fair: bool = True, creates_per_minut
 
 def _stop_for_a_while(world: World) -> None:
     for queue in _STOPPED:
-        source = world.sources[queue]
+        source = world.event_sources.queue_sources[queue]
         concurrency, source.max_concurrency = source.max_concurrency, 0
 
         def go_on(source: QueueSource = source, concurrency: int = concurrency) -> None:
@@ -177,7 +177,7 @@ def _create(world: World, tenant: str) -> None:
 
 def _measure_quiet_jobs(world: World) -> list[float]:
     """Return how long after its creation each job of the quiet tenant was sent to Replicate."""
-    created = {job.id: job.created_at.timestamp() for job in world.read_jobs() if job.tenant == QUIET}
+    created = {job.id: job.created_at.timestamp() for job in world.truth.read_jobs() if job.tenant == QUIET}
     predictions = world.replicate.predictions.values()
     return [
         each.created - created[job_id]

@@ -73,12 +73,15 @@ class Fingerprints:
                 yield name, counts, [(m.body, m.receive_count, m.available_at, m.group) for m in messages]
 
     def _describe_sources(self) -> Iterable[object]:
-        for stream in self._world.streams:
+        for stream in self._world.event_sources.streams:
             state = vars(stream)
             position = state["_position"]
             waiting = [self._hash(record["dynamodb"]) for record in stream.read(position, 100)]
             yield position, state["_attempts"], state["_is_busy"], state["_limit"], waiting
-        for source in (*self._world.sources.values(), self._world.batch_worker):
+        for source in (
+            *self._world.event_sources.queue_sources.values(),
+            self._world.event_sources.batch_worker,
+        ):
             yield vars(source)["_invocations"]
         # Those of large batches are the only uploads.
         yield self._world.aws.s3.describe_uploads(BUCKET)

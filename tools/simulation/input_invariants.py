@@ -18,6 +18,6 @@ class InputInvariants:
         invariants.at_rest.append(self._check)
 
     def _check(self) -> None:
-        for job in self._world.read_jobs():
+        for job in self._world.truth.read_jobs():
             if job.correlation_id in self._invariants.refused_callers:
                 self._invariants.report("a refused input costs nothing", f"{job.tenant} {job.id}")

@@ -189,7 +189,7 @@ class Invariants:
 
     def _check_object(self, object_key: str, old: bytes | None, new: bytes | None) -> None:
         key = self._documents_of_terminal_jobs.get(object_key)
-        if key is not None and old != new and key not in self._world.deleted_jobs:
+        if key is not None and old != new and key not in self._world.truth.deleted_jobs:
             self.report("a final job never changes", f"{key}: {object_key} was overwritten")
 
     # Predictions
@@ -298,7 +298,7 @@ class Invariants:
 
     def _check_group(self, queue: str, message: Message) -> None:
         """What a function receives names its tenant, without which the queue is not fair."""
-        if message.group is None and queue in self._world.sources:
+        if message.group is None and queue in self._world.event_sources.queue_sources:
             self.report("every message names its tenant", f"{queue}: {message.body}")
 
     # At rest
@@ -310,7 +310,7 @@ class Invariants:
             check()
 
     def _read_jobs(self) -> dict[JobKey, Job]:
-        return {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        return {(job.tenant, job.id): job for job in self._world.truth.read_jobs()}
 
     def _check_ended(self, jobs: Mapping[JobKey, Job]) -> None:
         for key in self.accepted:
@@ -381,7 +381,9 @@ class Invariants:
         """Return whether most sweeps of the hour died in which the result could still be had."""
         prediction = self._world.replicate.predictions.get(job.replicate_id or "")
         ended = (prediction and prediction.ended) or 0.0
-        crashes = sum(ended <= time <= ended + RETENTION_SECONDS for time in self._world.sweep_crashes)
+        crashes = sum(
+            ended <= time <= ended + RETENTION_SECONDS for time in self._world.sweep_schedule.crashes
+        )
         return crashes > _MANY_CRASHED_SWEEPS
 
     def _check_queues(self) -> None:

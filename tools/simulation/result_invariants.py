@@ -57,7 +57,7 @@ class ResultInvariants:
 
     def find_jobs(self, truth: BatchTruth) -> Mapping[int, Job]:
         """Return the jobs of a batch by line, deleted ones as they were before that."""
-        stored = {(job.tenant, job.id): job for job in self.world.read_jobs()}
+        stored = {(job.tenant, job.id): job for job in self.world.truth.read_jobs()}
         return {
             number: stored[truth.record.tenant, job_id] for number, job_id in sorted(truth.job_ids.items())
         }
@@ -97,7 +97,7 @@ class ResultInvariants:
         return self.is_deleted(job) or view["output"] == load_document(self.world, job.output)
 
     def is_deleted(self, job: Job) -> bool:
-        return (job.tenant, job.id) in self.world.deleted_jobs
+        return (job.tenant, job.id) in self.world.truth.deleted_jobs
 
     def _is_error_right(self, truth: BatchTruth, view: Mapping[str, Any], line: ExpectedLine) -> bool:
         """Return whether a line without a job may be without one, and says why."""

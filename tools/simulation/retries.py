@@ -49,7 +49,7 @@ class RetryOperators:
         scheduler = self._world.scheduler
         while scheduler.now < self._world.plan.quiet_from:
             scheduler.sleep(_SEARCH_SECONDS)
-            for job in self._world.read_jobs():
+            for job in self._world.truth.read_jobs():
                 key = (job.tenant, job.id)
                 if job.status not in {JobStatus.FAILED, JobStatus.CANCELED} or key in self._answers:
                     continue
@@ -85,7 +85,7 @@ class RetryOperators:
             return
 
     def _check(self) -> None:
-        jobs = {(job.tenant, job.id): job for job in self._world.read_jobs()}
+        jobs = {(job.tenant, job.id): job for job in self._world.truth.read_jobs()}
         retries = [job for job in jobs.values() if job.retried_from is not None]
         recorded = {
             record["target"]

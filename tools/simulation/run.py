@@ -157,7 +157,7 @@ def run_seed(
             if not invariants.is_violated:
                 invariants.check_at_rest()
                 invariants.check_metrics(metrics)
-            jobs = world.read_jobs()
+            jobs = world.truth.read_jobs()
         finally:
             scheduler.discard()
     return RunResult(
@@ -175,7 +175,7 @@ def run_seed(
         money=costs.reconciliation,
         refused=len(invariants.refused_callers),
         retried=sum(job.retried_from is not None for job in jobs),
-        deleted=len(world.deleted_jobs),
+        deleted=len(world.truth.deleted_jobs),
         large_batches=batches.describe(),
         reads=world.reads,
     )

@@ -200,7 +200,7 @@ class Cast:
         self.world.scheduler.sleep(repeat_after_seconds)
         command = DispatchCommand.for_job(DispatchKind.SUBMIT, job)
         self.world.queues.send(Queue.DISPATCH, command.to_json(), group=job.tenant)
-        self.world.poll_soon()
+        self.world.event_sources.poll_soon()
 
     def create_with_endpoint(self, *, enable_after_seconds: float) -> None:
         """Create an endpoint and a job, and enable the endpoint later, as its route does."""

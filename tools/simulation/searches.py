@@ -99,7 +99,7 @@ class Searchers:
         ids = {str(key[0]).rpartition("#")[2] for key in index.list_keys(tenant, now)}
         expected = {
             job.id
-            for job in self._world.read_stored_jobs()
+            for job in self._world.truth.read_stored_jobs()
             if job.id in ids
             and job_filter.matches(job)
             and self._changed_at[job.tenant, job.id] < now - STALE_SECONDS

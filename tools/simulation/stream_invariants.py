@@ -48,7 +48,7 @@ class StreamInvariants:
             self._invariants.report("a stream is its own job's", f"{key} has the stream of {prediction_id}")
 
     def _check_records(self) -> None:
-        for job in self._world.read_stored_jobs():
+        for job in self._world.truth.read_stored_jobs():
             if job.is_terminal and job.stream_url:
                 self._check_record(job)
 

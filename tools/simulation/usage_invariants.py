@@ -24,7 +24,7 @@ class UsageInvariants:
 
     def _check(self) -> None:
         expected: defaultdict[tuple[str, str, str], UsageCounts] = defaultdict(UsageCounts)
-        for job in self._world.read_jobs():
+        for job in self._world.truth.read_jobs():
             if job.is_terminal:
                 entry = EndedJob.from_job(job).entry
                 expected[entry.key.tenant, entry.key.day, entry.key.model] += entry.counts

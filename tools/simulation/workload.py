@@ -272,7 +272,7 @@ class Workload:
         def read() -> dict[str, Any]:
             current = components.jobs.get(job.tenant, job.id)
             if current is None:
-                if (job.tenant, job.id) not in self.world.deleted_jobs:
+                if (job.tenant, job.id) not in self.world.truth.deleted_jobs:
                     self._invariants.report("accepted is never lost", f"{job.id} is not found")
                 raise NotFoundError("no such job")
             load = components.documents.load
@@ -421,13 +421,14 @@ class Workload:
                 for message in messages:
                     queues.send(queue, message["Body"], group=message["Attributes"].get("MessageGroupId"))
                     queues.delete(f"{queue}-dead-letters", message["ReceiptHandle"])
-        self.world.poll_soon()
+        self.world.event_sources.poll_soon()
         stream_queue = f"{STACK}-notify-stream-dead-letters"
         while messages := queues.receive(stream_queue, 10):
             for message in messages:
                 try:
                     self.world.call_function(
-                        "replay", partial(self.world.replay_stream_batch, json.loads(message["Body"]))
+                        "replay",
+                        partial(self.world.event_sources.replay_stream_batch, json.loads(message["Body"])),
                     )
                 except (ProxyError, ProcessEndedError):
                     continue
