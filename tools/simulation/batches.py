@@ -11,8 +11,8 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.services.large_batches import LargeBatchRequest
 from tools.simulation.batch_client import BatchClient, ExpectedLine, LineKind
 from tools.simulation.batch_reads import ResultReaders
+from tools.simulation.callers import build_hook_url
 from tools.simulation.replicate import MAX_WIDTH
-from tools.simulation.workload import build_hook_url
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch

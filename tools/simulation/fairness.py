@@ -16,6 +16,7 @@ from replicate_proxy.auth.principal import Principal
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.services.ingest import JobRequest
 from tools.simulation.aws.queue import choose_fairly, choose_oldest
+from tools.simulation.callers import build_hook_url
 from tools.simulation.decisions import Decisions
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.resources import Queue
@@ -23,7 +24,6 @@ from tools.simulation.run import logs_in_trace
 from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scheduler import Scheduler
 from tools.simulation.trace import Trace
-from tools.simulation.workload import build_hook_url
 from tools.simulation.world import World
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ from tools.simulation.batch_invariants import BatchInvariants
 from tools.simulation.batches import BatchCallers
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.budget_invariants import BUDGETED_TENANT, BudgetInvariants
+from tools.simulation.callers import TENANTS
 from tools.simulation.concurrency_invariants import ConcurrencyInvariants
 from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
@@ -35,7 +36,7 @@ from tools.simulation.searches import Searchers
 from tools.simulation.stream_invariants import StreamInvariants
 from tools.simulation.trace import Trace
 from tools.simulation.usage_invariants import UsageInvariants
-from tools.simulation.workload import TENANTS, Workload
+from tools.simulation.workload import Workload
 from tools.simulation.world import World
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from replicate_proxy.ports import JobPage
 from replicate_proxy.services.batch_reader import BatchReader
 from replicate_proxy.services.batch_results import BatchResults, ResultPage
 from replicate_proxy.services.prediction_list import PredictionList
+from tools.simulation.callers import TENANTS
 from tools.simulation.mutants.mutant import WITH_BATCHES, Mutant
 from tools.simulation.run import RunSettings
-from tools.simulation.workload import TENANTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

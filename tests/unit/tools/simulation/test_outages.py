@@ -8,7 +8,7 @@ import pytest
 
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.run import START, RunSettings, run_seed
-from tools.simulation.workload import Workload
+from tools.simulation.stack_operators import StackOperators
 
 # Jobs arrive for 40 minutes. A batch of the stream is given up after six attempts or an hour.
 SETTINGS = RunSettings(jobs=12, fault_seconds=7200, key_requests=0)
@@ -41,7 +41,7 @@ def test_no_event_is_missed_when_dead_letters_are_redriven(seed: int) -> None:
 
 
 def test_events_are_missed_when_nobody_redrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Workload, "_redrive", lambda _self: None)
+    monkeypatch.setattr(StackOperators, "_redrive", lambda _self: None)
 
     violation = run_seed(1, SETTINGS, mix=FaultMix()).violation
 

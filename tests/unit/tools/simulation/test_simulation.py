@@ -15,12 +15,12 @@ from replicate_proxy.jobs import state_machine
 from replicate_proxy.jobs.changes import Claimed
 from replicate_proxy.jobs.model import Job, JobStatus
 from tools.simulation.__main__ import main
+from tools.simulation.callers import Callers
 from tools.simulation.cost_invariants import Reconciliation
 from tools.simulation.mutants.catalog import MUTANTS
 from tools.simulation.mutants.hunt import hunt
 from tools.simulation.run import RunResult, RunSettings, run_seed
 from tools.simulation.shrink import shrink
-from tools.simulation.workload import Workload
 
 SMALL = RunSettings(jobs=10)
 LIMITED = RunSettings(jobs=20, limited_share=1.0)
@@ -102,10 +102,10 @@ def test_same_seed_gives_same_trace_in_another_process() -> None:
 
 
 def test_caller_that_ends_by_an_error_breaks_a_guarantee(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_self: Workload, _job: Job) -> None:
+    def fail(_self: Callers, _job: Job) -> None:
         raise ValueError("a mistake")
 
-    monkeypatch.setattr(Workload, "_watch", fail)
+    monkeypatch.setattr(Callers, "_watch", fail)
 
     violation = run_seed(1, SMALL).violation
 
