@@ -1,25 +1,18 @@
 """The simulated Replicate: predictions that run, report by signed webhooks, and are forgotten after an hour.
 
-It sits behind the real HTTP client as a requests adapter, so that the code under test builds real requests
-and parses real responses. It knows what the proxy does not: which job a create request really belonged to.
+It knows what the proxy does not: which job a create request really belonged to.
 Facts about Replicate are those of `tools/simulator/README.md`.
 """
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-import requests
-from requests.adapters import BaseAdapter
-from requests.structures import CaseInsensitiveDict
-
 from replicate_proxy import signing
 from replicate_proxy.clock import parse_timestamp
-from replicate_proxy.replicate_api import connection
 from tools.simulation.accounts import find_account_name, get_webhook_secret
 from tools.simulation.timestamps import format_epoch
 
@@ -33,12 +26,10 @@ if TYPE_CHECKING:
 MISSING_MODEL = "acme/missing"
 MAX_WIDTH = 2048
 TERMINAL = frozenset({"succeeded", "failed", "canceled", "aborted"})
-
 STREAM_HOST_URL = "https://stream.replicate.test"
 RETENTION_SECONDS = 3600.0
 _PAGE_SIZE = 100
 _FORGED = 401
-_READ_TIMEOUT_SECONDS = 20.0
 # Only the terminal webhook is retried, for about a minute (Replicate docs, "Receive webhooks").
 _WEBHOOK_RETRY_DELAYS = (1.0, 4.0, 15.0, 40.0)
 _INPUT_SCHEMA = {
@@ -166,10 +157,29 @@ class SimulatedReplicate:
         if rejection is not None:
             self.on_reject(self.find_job(actor, body))
             return rejection
-        number = len(self.predictions) + 1
         source = actor.random
-        prediction_id = f"p{number:025d}"
-        shows_version = segments[0] == "predictions"
+        prediction_id = f"p{len(self.predictions) + 1:025d}"
+        prediction = Prediction(
+            id=prediction_id,
+            body=self._describe_new(prediction_id, model, body, shows_version=segments[0] == "predictions"),
+            job=self.find_job(actor, body),
+            account=account,
+            created=self._scheduler.now,
+            visible_from=self._scheduler.now + self._plan.draw_list_lag(source),
+            webhook=body.get("webhook"),
+            events=tuple(body.get("webhook_events_filter") or ("output", "completed")),
+            outcome=self._plan.draw_outcome(source),
+            cancel_at=_parse_cancel_after(headers, self._scheduler.now),
+        )
+        self.predictions[prediction_id] = prediction
+        self.on_create(prediction)
+        self._schedule(prediction, source)
+        return 201, self.show(prediction)
+
+    def _describe_new(
+        self, prediction_id: str, model: str, body: Mapping[str, Any], *, shows_version: bool
+    ) -> dict[str, Any]:
+        """Return what Replicate shows of a prediction that it has just created."""
         shown = {
             "id": prediction_id,
             "model": model,
@@ -187,22 +197,7 @@ class SimulatedReplicate:
             shown["urls"]["stream"] = f"{STREAM_HOST_URL}/v1/streams/{prediction_id}"
         if self._plan.replicate_echoes_webhook and "webhook" in body:
             shown["webhook"] = body["webhook"]
-        prediction = Prediction(
-            id=prediction_id,
-            body=shown,
-            job=self.find_job(actor, body),
-            account=account,
-            created=self._scheduler.now,
-            visible_from=self._scheduler.now + self._plan.draw_list_lag(source),
-            webhook=body.get("webhook"),
-            events=tuple(body.get("webhook_events_filter") or ("output", "completed")),
-            outcome=self._plan.draw_outcome(source),
-            cancel_at=_parse_cancel_after(headers, self._scheduler.now),
-        )
-        self.predictions[prediction_id] = prediction
-        self.on_create(prediction)
-        self._schedule(prediction, source)
-        return 201, self.show(prediction)
+        return shown
 
     def _schedule(self, prediction: Prediction, source: random.Random) -> None:
         """Let the prediction start and end at times that are drawn now."""
@@ -329,87 +324,6 @@ def _describe_model(segments: list[str]) -> dict[str, Any]:
         return {}
     shown: dict[str, Any] = _MODEL_VIEW if len(segments) == 3 else _MODEL_VIEW["latest_version"]
     return shown
-
-
-class ReplicateAdapter(BaseAdapter):
-    """Carries requests of the real client to the simulated Replicate, with faults on the way."""
-
-    def __init__(self, scheduler: Scheduler, replicate: SimulatedReplicate, plan: FaultPlan) -> None:
-        super().__init__()
-        self._scheduler = scheduler
-        self._replicate = replicate
-        self._plan = plan
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-    def send(self, request: requests.PreparedRequest, *_arguments: Any, **_options: Any) -> requests.Response:
-        actor = self._scheduler.actor
-        url = request.url or ""
-        tracker = connection._current_tracker.get()  # noqa: SLF001 - it is what the real adapter sets
-        if tracker is None:
-            raise RuntimeError("the client tracks every request")
-        tracker.transport_tracks_sending = True
-        is_create = request.method == "POST" and not url.endswith("/cancel")
-        fault = self._plan.choose_replicate_fault(actor, request.method or "", is_create=is_create)
-        self._plan.pause(actor, f"replicate {request.method} {urlsplit(url).path}", fault)
-        if fault == "refused":
-            raise requests.ConnectionError("connection refused")
-        tracker.send_started = True
-        return self._respond(actor, request, fault)
-
-    def _respond(self, actor: Actor, request: requests.PreparedRequest, fault: str) -> requests.Response:
-        """Let Replicate handle a request that reaches it, unless the fault prevents that."""
-
-        def respond() -> tuple[int, dict[str, Any]]:
-            return self._replicate.respond(
-                actor, request.method or "", request.url or "", request.headers, request.body
-            )
-
-        if fault == "reset":
-            raise requests.ConnectionError("connection reset")
-        if fault in {"status_500", "status_503", "status_429"}:
-            return _build_response(int(fault[7:]), {"detail": "unavailable", "retry_after": 2})
-        if fault in {"hang", "late"}:
-            if fault == "late":
-                delay = self._plan.draw_late_create_delay(actor)
-                self._scheduler.call_at(self._scheduler.now + delay, lambda: _ignore(respond))
-            self._scheduler.sleep(_READ_TIMEOUT_SECONDS)
-            raise requests.ReadTimeout("read timed out")
-        status, body = respond()
-        if fault == "response_lost":
-            raise requests.ConnectionError("connection reset after sending")
-        if fault == "timeout":
-            self._scheduler.sleep(_READ_TIMEOUT_SECONDS)
-            raise requests.ReadTimeout("read timed out")
-        if fault == "status_500_after":
-            return _build_response(500, {"detail": "internal"})
-        self._plan.observe(actor, (status, body))
-        self._plan.pause(actor, "", fault)
-        return _build_response(status, body, broken=fault == "broken_json")
-
-
-def _ignore(call: Callable[[], object]) -> None:
-    call()
-
-
-def _build_response(status: int, body: Mapping[str, Any], *, broken: bool = False) -> requests.Response:
-    content = json.dumps(body).encode()
-    response = requests.Response()
-    response.status_code = status
-    response.headers = CaseInsensitiveDict({"Content-Type": "application/json"})
-    response.raw = _Body(content[: len(content) // 2] if broken else content)
-    return response
-
-
-class _Body(io.BytesIO):
-    """A body in the form in which urllib3 gives it."""
-
-    def read1(self, size: int | None = -1, /, **_options: bool) -> bytes:
-        return super().read1(-1 if size is None else size)
-
-    def release_conn(self) -> None:
-        """There is no connection."""
 
 
 def _find_rejection(model: str, model_input: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:

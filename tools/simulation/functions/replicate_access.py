@@ -18,7 +18,7 @@ from replicate_proxy.replicate_api.predictions import UpstreamPredictionReader
 from replicate_proxy.replicate_api.rate_limit import RateLimit, RateLimiter
 from replicate_proxy.replicate_api.retry import Retry, RetryingClient
 from tools.simulation.accounts import SHARED_TOKEN
-from tools.simulation.replicate import ReplicateAdapter
+from tools.simulation.replicate_adapter import ReplicateAdapter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
