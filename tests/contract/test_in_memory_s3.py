@@ -23,7 +23,7 @@ from tools.simulation.aws import InMemoryAws
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.simulation.aws.s3 import StoredObject
+    from tools.simulation.aws.s3_objects import StoredObject
 
 BUCKET = "bucket"
 BODY = b"body"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Batch, Job
     from tools.simulation.application import Taken
-    from tools.simulation.aws.s3 import StoredObject
+    from tools.simulation.aws.s3_objects import StoredObject
     from tools.simulation.invariants import Invariants, Item, JobKey
     from tools.simulation.world import World
 

@@ -17,7 +17,7 @@ from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
-    from tools.simulation.aws.s3 import StoredObject
+    from tools.simulation.aws.s3_objects import StoredObject
     from tools.simulation.invariants import Invariants, Item, JobKey
     from tools.simulation.world import World
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tools.simulation.aws import InMemoryAws
     from tools.simulation.aws.dynamodb.values import Key
-    from tools.simulation.aws.s3 import StoredObject
+    from tools.simulation.aws.s3_objects import StoredObject
 
 type Item = Mapping[str, Any]
 type OnWrite = Callable[[str, Item | None, Item | None], None]

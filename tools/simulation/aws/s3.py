@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import re
-from bisect import bisect_left, insort
-from dataclasses import dataclass, field
+from bisect import bisect_left
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
@@ -16,67 +14,32 @@ from botocore.response import StreamingBody
 
 from tools.simulation.aws.calls import Service, operation, refuse_unknown
 from tools.simulation.aws.errors import RejectedError
+from tools.simulation.aws.s3_objects import (
+    ENCRYPTION_OPTIONS,
+    OBJECT_OPTIONS,
+    Bucket,
+    ObjectObserver,
+    StoredObject,
+    calculate_etag,
+    calculate_sha256,
+    describe_listed,
+    describe_object,
+    parse_range,
+    select_encryption,
+    select_headers,
+)
+from tools.simulation.aws.s3_uploads import Upload, collect_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tools.simulation.aws.calls import Parameters, Response
 
-_OBJECT_OPTIONS = ("CacheControl", "ContentDisposition", "ContentEncoding", "ContentType", "Metadata")
-_ENCRYPTION_OPTIONS = ("BucketKeyEnabled", "SSEKMSKeyId", "ServerSideEncryption")
 MIN_PART_BYTES = 5 * 1024 * 1024
 _MAX_PARTS = 10_000
 _MAX_KEY_BYTES = 1024
 _MAX_LISTED = 1000
 _MAX_DELETED = 1000
-_RANGE = re.compile(r"bytes=([0-9]+)-([0-9]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class StoredObject:
-    """An object: its bytes, and the headers and metadata that a read returns."""
-
-    body: bytes
-    etag: str
-    modified_at: float
-    headers: Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class _Upload:
-    """A multipart upload that is not completed."""
-
-    bucket: str
-    key: str
-    headers: Mapping[str, Any]
-    parts: dict[int, tuple[bytes, str]] = field(default_factory=dict)
-
-
-type ObjectObserver = Callable[[str, StoredObject | None, StoredObject | None], None]
-"""Takes the key, the old and the new object."""
-
-
-class _Bucket:
-    def __init__(self) -> None:
-        self.observers: list[ObjectObserver] = []
-        self.objects: dict[str, StoredObject] = {}
-        self.keys: list[str] = []
-
-    def put(self, key: str, stored: StoredObject) -> None:
-        old = self.objects.get(key)
-        if old is None:
-            insort(self.keys, key)
-        self.objects[key] = stored
-        for observe in self.observers:
-            observe(key, old, stored)
-
-    def delete(self, key: str) -> None:
-        old = self.objects.pop(key, None)
-        if old is None:
-            return
-        del self.keys[bisect_left(self.keys, key)]
-        for observe in self.observers:
-            observe(key, old, None)
 
 
 def _read_body(_: Any, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -95,12 +58,12 @@ class InMemoryS3(Service):
     def __init__(self, now: Callable[[], float]) -> None:
         self.min_part_bytes = MIN_PART_BYTES
         self._now = now
-        self._buckets: dict[str, _Bucket] = {}
-        self._uploads: dict[str, _Upload] = {}
+        self._buckets: dict[str, Bucket] = {}
+        self._uploads: dict[str, Upload] = {}
         self._upload_count = 0
 
     def create_bucket(self, name: str) -> None:
-        self._buckets[name] = _Bucket()
+        self._buckets[name] = Bucket()
 
     def objects(self, bucket: str) -> Mapping[str, StoredObject]:
         """Return the objects of a bucket by key, in no particular order."""
@@ -127,8 +90,8 @@ class InMemoryS3(Service):
             "ContentMD5",
             "IfMatch",
             "IfNoneMatch",
-            *_OBJECT_OPTIONS,
-            *_ENCRYPTION_OPTIONS,
+            *OBJECT_OPTIONS,
+            *ENCRYPTION_OPTIONS,
         ),
         is_write=True,
         prepare=_read_body,
@@ -138,16 +101,16 @@ class InMemoryS3(Service):
         body: bytes = parameters["Body"]
         _check_digests(body, parameters)
         self._check_conditions(bucket, parameters)
-        stored = StoredObject(body, _etag(body), self._now(), _select_headers(parameters))
+        stored = StoredObject(body, calculate_etag(body), self._now(), select_headers(parameters))
         bucket.put(key, stored)
-        return {"ETag": stored.etag, **_encryption_of(stored.headers)}
+        return {"ETag": stored.etag, **select_encryption(stored.headers)}
 
     @operation("Bucket", "Key", optional=("IfMatch", "IfNoneMatch", "Range"))
     def get_object(self, parameters: Parameters) -> Response:
         stored = self._read(parameters, "NoSuchKey", "The specified key does not exist.")
-        content, described = stored.body, _describe(stored)
+        content, described = stored.body, describe_object(stored)
         if "Range" in parameters:
-            start, end = _parse_range(parameters["Range"], len(content))
+            start, end = parse_range(parameters["Range"], len(content))
             described["ContentRange"] = f"bytes {start}-{end - 1}/{len(content)}"
             content = content[start:end]
             described["ContentLength"] = len(content)
@@ -155,7 +118,7 @@ class InMemoryS3(Service):
 
     @operation("Bucket", "Key", optional=("IfMatch", "IfNoneMatch"))
     def head_object(self, parameters: Parameters) -> Response:
-        return _describe(self._read(parameters, "404", "Not Found"))
+        return describe_object(self._read(parameters, "404", "Not Found"))
 
     @operation("Bucket", "Key", is_write=True)
     def delete_object(self, parameters: Parameters) -> Response:
@@ -203,7 +166,7 @@ class InMemoryS3(Service):
             "Prefix": prefix,
         }
         if keys:
-            response["Contents"] = [_list_entry(key, bucket.objects[key]) for key in keys]
+            response["Contents"] = [describe_listed(key, bucket.objects[key]) for key in keys]
         if is_truncated:
             response["NextContinuationToken"] = keys[-1] if keys else after
         return response
@@ -211,7 +174,7 @@ class InMemoryS3(Service):
     @operation(
         "Bucket",
         "Key",
-        optional=("ChecksumAlgorithm", *_OBJECT_OPTIONS, *_ENCRYPTION_OPTIONS),
+        optional=("ChecksumAlgorithm", *OBJECT_OPTIONS, *ENCRYPTION_OPTIONS),
         is_write=True,
     )
     def create_multipart_upload(self, parameters: Parameters) -> Response:
@@ -220,8 +183,8 @@ class InMemoryS3(Service):
             raise NotImplementedError("the in-memory S3 handles ChecksumAlgorithm=SHA256 only")
         self._upload_count += 1
         upload_id = f"upload-{self._upload_count}"
-        headers = _select_headers(parameters)
-        self._uploads[upload_id] = _Upload(parameters["Bucket"], _check_key(parameters["Key"]), headers)
+        headers = select_headers(parameters)
+        self._uploads[upload_id] = Upload(parameters["Bucket"], _check_key(parameters["Key"]), headers)
         return {"Bucket": parameters["Bucket"], "Key": parameters["Key"], "UploadId": upload_id}
 
     @operation(
@@ -242,10 +205,10 @@ class InMemoryS3(Service):
             )
         body: bytes = parameters["Body"]
         _check_digests(body, parameters)
-        etag = _etag(body)
+        etag = calculate_etag(body)
         upload.parts[number] = (body, etag)
         return (
-            {"ETag": etag, "ChecksumSHA256": _sha256(body)}
+            {"ETag": etag, "ChecksumSHA256": calculate_sha256(body)}
             if "ChecksumAlgorithm" in parameters
             else {"ETag": etag}
         )
@@ -256,7 +219,7 @@ class InMemoryS3(Service):
     def complete_multipart_upload(self, parameters: Parameters) -> Response:
         bucket, upload = self._get_bucket(parameters), self._get_upload(parameters)
         refuse_unknown(parameters["MultipartUpload"], "Parts", place="MultipartUpload")
-        bodies = _collect_parts(
+        bodies = collect_parts(
             upload, parameters["MultipartUpload"].get("Parts", ()), min_bytes=self.min_part_bytes
         )
         self._check_conditions(bucket, parameters)
@@ -265,7 +228,7 @@ class InMemoryS3(Service):
         stored = StoredObject(b"".join(bodies), etag, self._now(), upload.headers)
         bucket.put(upload.key, stored)
         del self._uploads[parameters["UploadId"]]
-        return {"Bucket": upload.bucket, "Key": upload.key, "ETag": etag, **_encryption_of(stored.headers)}
+        return {"Bucket": upload.bucket, "Key": upload.key, "ETag": etag, **select_encryption(stored.headers)}
 
     @operation("Bucket", "Key", "UploadId", is_write=True)
     def abort_multipart_upload(self, parameters: Parameters) -> Response:
@@ -308,7 +271,7 @@ class InMemoryS3(Service):
             "fields": {**Fields, "key": Key, "policy": policy},
         }
 
-    def _get_bucket(self, parameters: Parameters) -> _Bucket:
+    def _get_bucket(self, parameters: Parameters) -> Bucket:
         bucket = self._buckets.get(parameters["Bucket"])
         if bucket is None:
             raise RejectedError(
@@ -318,7 +281,7 @@ class InMemoryS3(Service):
             )
         return bucket
 
-    def _get_upload(self, parameters: Parameters) -> _Upload:
+    def _get_upload(self, parameters: Parameters) -> Upload:
         upload = self._uploads.get(parameters["UploadId"])
         if upload is None or (upload.bucket, upload.key) != (parameters["Bucket"], parameters["Key"]):
             raise RejectedError(
@@ -341,7 +304,7 @@ class InMemoryS3(Service):
             raise _bare_error(304, "Not Modified")
         return stored
 
-    def _check_conditions(self, bucket: _Bucket, parameters: Parameters) -> None:
+    def _check_conditions(self, bucket: Bucket, parameters: Parameters) -> None:
         """Raise the error of a write whose condition is not met (S3 user guide, "Conditional writes")."""
         if_match, if_none_match = parameters.get("IfMatch"), parameters.get("IfNoneMatch")
         stored = bucket.objects.get(parameters["Key"])
@@ -385,94 +348,8 @@ def _check_digests(body: bytes, parameters: Parameters) -> None:
     if md5 is not None and base64.b64decode(md5) != hashlib.md5(body, usedforsecurity=False).digest():
         raise RejectedError("BadDigest", "The Content-MD5 you specified did not match what we received.")
     sha256 = parameters.get("ChecksumSHA256")
-    if sha256 is not None and sha256 != _sha256(body):
+    if sha256 is not None and sha256 != calculate_sha256(body):
         raise RejectedError("BadDigest", "The SHA256 you specified did not match the calculated checksum.")
-
-
-def _sha256(body: bytes) -> str:
-    return base64.b64encode(hashlib.sha256(body).digest()).decode()
-
-
-def _etag(body: bytes) -> str:
-    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-
-
-def _select_headers(parameters: Parameters) -> Mapping[str, Any]:
-    headers = {
-        name: parameters[name] for name in (*_OBJECT_OPTIONS, *_ENCRYPTION_OPTIONS) if name in parameters
-    }
-    # S3 encrypts every object, by default with its own keys (S3 user guide, "Default encryption").
-    headers.setdefault("ServerSideEncryption", "AES256")
-    headers.setdefault("ContentType", "binary/octet-stream")
-    headers["Metadata"] = dict(headers.get("Metadata", {}))
-    return headers
-
-
-def _encryption_of(headers: Mapping[str, Any]) -> Response:
-    return {name: headers[name] for name in _ENCRYPTION_OPTIONS if name in headers}
-
-
-def _describe(stored: StoredObject) -> Response:
-    return {
-        **stored.headers,
-        "AcceptRanges": "bytes",
-        "ContentLength": len(stored.body),
-        "ETag": stored.etag,
-        "LastModified": datetime.fromtimestamp(int(stored.modified_at), UTC),
-    }
-
-
-def _list_entry(key: str, stored: StoredObject) -> Response:
-    return {
-        "Key": key,
-        "ETag": stored.etag,
-        "LastModified": datetime.fromtimestamp(int(stored.modified_at), UTC),
-        "Size": len(stored.body),
-        "StorageClass": "STANDARD",
-    }
-
-
-def _parse_range(text: str, size: int) -> tuple[int, int]:
-    """Return start and end of a range of bytes, within the size (RFC 9110, 14.1.2)."""
-    found = _RANGE.fullmatch(text)
-    if found is None:
-        raise NotImplementedError(f"the in-memory S3 does not handle Range={text}")
-    start, last = int(found[1]), int(found[2])
-    if start >= size:
-        raise RejectedError("InvalidRange", "The requested range is not satisfiable", status=416)
-    return start, min(last + 1, size)
-
-
-def _collect_parts(upload: _Upload, parts: Any, *, min_bytes: int) -> list[bytes]:
-    """Return the bytes of the listed parts. Raises RejectedError if they were not uploaded."""
-    if not parts:
-        raise RejectedError(
-            "MalformedXML",
-            "The XML you provided was not well-formed or did not validate against our published schema",
-        )
-    bodies: list[bytes] = []
-    previous = 0
-    for part in parts:
-        refuse_unknown(part, "ChecksumSHA256", "ETag", "PartNumber", place="MultipartUpload.Parts")
-        number = part["PartNumber"]
-        if number <= previous:
-            raise RejectedError(
-                "InvalidPartOrder",
-                "The list of parts was not in ascending order. Parts must be ordered by part number.",
-            )
-        previous = number
-        body, etag = upload.parts.get(number, (b"", ""))
-        if part["ETag"].strip('"') != etag.strip('"'):
-            raise RejectedError(
-                "InvalidPart",
-                "One or more of the specified parts could not be found.  The part may not have been"
-                " uploaded, or"
-                " the specified entity tag may not match the part's entity tag.",
-            )
-        bodies.append(body)
-    if any(len(body) < min_bytes for body in bodies[:-1]):
-        raise RejectedError("EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size")
-    return bodies
 
 
 def _object_url(bucket: str, key: str) -> str:
