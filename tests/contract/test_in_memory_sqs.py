@@ -12,7 +12,8 @@ from moto import mock_aws
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from tests.support.aws_pair import ClientPair, outcome
 from tools.simulation.aws import InMemoryAws, NoAnomalies
-from tools.simulation.aws.sqs import MAX_MESSAGE_BYTES, get_queue_arn, get_queue_url
+from tools.simulation.aws.queue_names import get_queue_arn, get_queue_url
+from tools.simulation.aws.sqs_validation import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import DELETED
-from tools.simulation.aws.sqs import get_queue_url
+from tools.simulation.aws.queue_names import get_queue_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

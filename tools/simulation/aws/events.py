@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tools.simulation.aws.calls import Service, operation, refuse_unknown
 from tools.simulation.aws.errors import RejectedError, validation_error
 from tools.simulation.aws.patterns import compile_pattern
-from tools.simulation.aws.sqs import ACCOUNT, REGION, get_queue_arn
+from tools.simulation.aws.queue_names import ACCOUNT, REGION, get_queue_arn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -131,7 +131,7 @@ class InMemoryEventBridge(Service):
             refuse_unknown(
                 entry, "Detail", "DetailType", "EventBusName", "Source", "Time", place="PutEvents.Entries"
             )
-        if sum(map(_measure, entries)) >= MAX_ENTRIES_BYTES:
+        if sum(map(measure_message, entries)) >= MAX_ENTRIES_BYTES:
             raise validation_error("Total size of the entries in the request is over the limit.")
         results = [self._accept(entry) for entry in entries]
         return {
@@ -255,7 +255,7 @@ def _read_group(group: str | None, event: Mapping[str, Any]) -> str | None:
     return str(value)
 
 
-def _measure(entry: Parameters) -> int:
+def measure_message(entry: Parameters) -> int:
     """Return the size of an entry (EventBridge user guide, "Calculating PutEvents event entry size")."""
     size = _TIME_BYTES if "Time" in entry else 0
     return size + sum(len(entry.get(name, "").encode("utf-8", "surrogatepass")) for name in _REQUIRED)

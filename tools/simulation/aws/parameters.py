@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.simulation.aws.calls import Service, operation
 from tools.simulation.aws.errors import RejectedError, validation_error
-from tools.simulation.aws.sqs import ACCOUNT, REGION
+from tools.simulation.aws.queue_names import ACCOUNT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

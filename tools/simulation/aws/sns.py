@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tools.simulation.aws.calls import Service, operation, refuse_unknown
 from tools.simulation.aws.errors import RejectedError
-from tools.simulation.aws.sqs import ACCOUNT, REGION
+from tools.simulation.aws.queue_names import ACCOUNT, REGION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +41,14 @@ class InMemorySns(Service):
         messages = self._messages.get(parameters["TopicArn"])
         if messages is None:
             raise RejectedError("NotFound", "Topic does not exist", status=404)
-        if _measure(parameters) > _MAX_MESSAGE_BYTES:
+        if measure_message(parameters) > _MAX_MESSAGE_BYTES:
             raise RejectedError("InvalidParameter", "Invalid parameter: Message too long")
         messages.append(parameters)
         self._message_count += 1
         return {"MessageId": f"{self._message_count:08x}-0000-4000-8000-000000000003"}
 
 
-def _measure(parameters: Parameters) -> int:
+def measure_message(parameters: Parameters) -> int:
     size = len(parameters["Message"].encode("utf-8", "surrogatepass"))
     for name, value in parameters.get("MessageAttributes", {}).items():
         refuse_unknown(value, "DataType", "StringValue", place="MessageAttributes")

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from tools.simulation.aws.calls import Service, operation, refuse_unknown
+from tools.simulation.aws.calls import Service, operation
 from tools.simulation.aws.errors import RejectedError
 from tools.simulation.aws.queue import MAX_IN_FLIGHT, Message, Queue, QueueSettings, choose_fairly
+from tools.simulation.aws.queue_names import URL_PREFIX, get_queue_arn, get_queue_url
+from tools.simulation.aws.sqs_messages import calculate_md5, describe_received
+from tools.simulation.aws.sqs_validation import (
+    MAX_BATCH,
+    MAX_MESSAGE_BYTES,
+    build_invalid_parameter,
+    check_batch,
+    check_message,
+    check_range,
+    measure_message,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,31 +26,11 @@ if TYPE_CHECKING:
     from tools.simulation.aws.calls import Choices, Parameters, Response
     from tools.simulation.aws.queue import DeliveryOrder
 
-# Amazon SQS API reference, SendMessage, SendMessageBatch, ReceiveMessage and ChangeMessageVisibility
-MAX_MESSAGE_BYTES = 1024 * 1024
-_MAX_BATCH = 10
-_MAX_DELAY_SECONDS = 900
+# Amazon SQS API reference, ReceiveMessage and ChangeMessageVisibility
 _MAX_VISIBILITY_SECONDS = 12 * 3600
 _MAX_WAIT_SECONDS = 20
-_FORBIDDEN_CHARACTERS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_GROUP_ID = re.compile(r"[!-~]{1,128}")
-_ENTRY_ID = re.compile(r"[A-Za-z0-9_-]{1,80}")
-
-ACCOUNT = "111122223333"
-REGION = "us-east-1"
-_URL_PREFIX = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/"
-_ARN_PREFIX = f"arn:aws:sqs:{REGION}:{ACCOUNT}:"
-
 _SEND_OPTIONS = ("DelaySeconds", "MessageAttributes", "MessageGroupId")
 _NO_ATTRIBUTES: Mapping[str, Mapping[str, Any]] = {}
-_SYSTEM_ATTRIBUTES = (
-    "ApproximateFirstReceiveTimestamp",
-    "ApproximateReceiveCount",
-    "DeadLetterQueueSourceArn",
-    "MessageGroupId",
-    "SenderId",
-    "SentTimestamp",
-)
 
 
 class InMemorySqs(Service):
@@ -126,8 +114,8 @@ class InMemorySqs(Service):
     def send_message_batch(self, parameters: Parameters) -> Response:
         queue = self._get_queue(parameters)
         entries: Sequence[Parameters] = parameters["Entries"]
-        _check_batch(entries, "Id", "MessageBody", *_SEND_OPTIONS)
-        if sum(_measure(entry) for entry in entries) > MAX_MESSAGE_BYTES:
+        check_batch(entries, "Id", "MessageBody", *_SEND_OPTIONS)
+        if sum(measure_message(entry) for entry in entries) > MAX_MESSAGE_BYTES:
             raise RejectedError(
                 "AWS.SimpleQueueService.BatchRequestTooLong",
                 f"Batch requests cannot be longer than {MAX_MESSAGE_BYTES} bytes.",
@@ -150,10 +138,10 @@ class InMemorySqs(Service):
         """Return messages at once: the scheduler of the simulation does the waiting of a long poll."""
         queue = self._get_queue(parameters)
         count = parameters.get("MaxNumberOfMessages", 1)
-        _check_range("MaxNumberOfMessages", count, 1, _MAX_BATCH)
-        _check_range("WaitTimeSeconds", parameters.get("WaitTimeSeconds", 0), 0, _MAX_WAIT_SECONDS)
+        check_range("MaxNumberOfMessages", count, 1, MAX_BATCH)
+        check_range("WaitTimeSeconds", parameters.get("WaitTimeSeconds", 0), 0, _MAX_WAIT_SECONDS)
         visibility = parameters.get("VisibilityTimeout", queue.settings.visibility_seconds)
-        _check_range("VisibilityTimeout", visibility, 0, _MAX_VISIBILITY_SECONDS)
+        check_range("VisibilityTimeout", visibility, 0, _MAX_VISIBILITY_SECONDS)
         if queue.in_flight_count >= MAX_IN_FLIGHT:
             raise RejectedError("OverLimit", "Too many messages in flight", status=403)
         messages: list[Message] = []
@@ -169,7 +157,7 @@ class InMemorySqs(Service):
         if visibility == 0:
             for message in messages:
                 queue.change_visibility(message, self._now(), 0)
-        received = [_to_received(message, parameters) for message in messages]
+        received = [describe_received(message, parameters) for message in messages]
         return {"Messages": received} if received else {}
 
     @operation("QueueUrl", "ReceiptHandle", is_write=True)
@@ -180,7 +168,7 @@ class InMemorySqs(Service):
     @operation("QueueUrl", "Entries", is_write=True)
     def delete_message_batch(self, parameters: Parameters) -> Response:
         queue = self._get_queue(parameters)
-        _check_batch(parameters["Entries"], "Id", "ReceiptHandle")
+        check_batch(parameters["Entries"], "Id", "ReceiptHandle")
         return _perform_batch(parameters["Entries"], lambda entry: self._delete(queue, entry))
 
     @operation("QueueUrl", "ReceiptHandle", "VisibilityTimeout", is_write=True)
@@ -191,7 +179,7 @@ class InMemorySqs(Service):
     @operation("QueueUrl", "Entries", is_write=True)
     def change_message_visibility_batch(self, parameters: Parameters) -> Response:
         queue = self._get_queue(parameters)
-        _check_batch(parameters["Entries"], "Id", "ReceiptHandle", "VisibilityTimeout")
+        check_batch(parameters["Entries"], "Id", "ReceiptHandle", "VisibilityTimeout")
         return _perform_batch(parameters["Entries"], lambda entry: self._change_visibility(queue, entry))
 
     @operation("QueueUrl", optional=("AttributeNames",))
@@ -224,7 +212,7 @@ class InMemorySqs(Service):
         return {"Attributes": selected} if selected else {}
 
     def _get_queue(self, parameters: Parameters) -> Queue:
-        name = str(parameters["QueueUrl"]).removeprefix(_URL_PREFIX)
+        name = str(parameters["QueueUrl"]).removeprefix(URL_PREFIX)
         queue = self._queues.get(name)
         if queue is None:
             raise RejectedError(
@@ -235,9 +223,9 @@ class InMemorySqs(Service):
 
     def _send(self, queue: Queue, entry: Parameters, copies: int | None = None) -> Response:
         body = entry["MessageBody"]
-        _check_message(entry)
-        if _measure(entry) > MAX_MESSAGE_BYTES:
-            raise _invalid_parameter(
+        check_message(entry)
+        if measure_message(entry) > MAX_MESSAGE_BYTES:
+            raise build_invalid_parameter(
                 "One or more parameters are invalid. Reason: Message must be shorter than"
                 f" {MAX_MESSAGE_BYTES} bytes."
             )
@@ -258,7 +246,7 @@ class InMemorySqs(Service):
                 attributes=entry.get("MessageAttributes", {}),
             )
             queue.add(message, now + delay, now)
-        return {"MessageId": message_id, "MD5OfMessageBody": _md5(body)}
+        return {"MessageId": message_id, "MD5OfMessageBody": calculate_md5(body)}
 
     def _receive(self, queue: Queue, message: Message, visibility_seconds: float) -> None:
         receipts = self._receipts[queue.name]
@@ -312,10 +300,10 @@ class InMemorySqs(Service):
         return {}
 
     def _change_visibility(self, queue: Queue, entry: Parameters) -> Response:
-        _check_range("VisibilityTimeout", entry["VisibilityTimeout"], 0, _MAX_VISIBILITY_SECONDS)
+        check_range("VisibilityTimeout", entry["VisibilityTimeout"], 0, _MAX_VISIBILITY_SECONDS)
         message = self._find(queue, entry)
         if message is None:
-            raise _invalid_parameter(
+            raise build_invalid_parameter(
                 f"Value {entry['ReceiptHandle']} for parameter ReceiptHandle is invalid. Reason:"
                 " Message does not"
                 " exist or is not available for visibility timeout change."
@@ -326,18 +314,6 @@ class InMemorySqs(Service):
             )
         queue.change_visibility(message, self._now(), entry["VisibilityTimeout"])
         return {}
-
-
-def get_queue_url(name: str) -> str:
-    return _URL_PREFIX + name
-
-
-def get_queue_arn(name: str) -> str:
-    return _ARN_PREFIX + name
-
-
-def get_queue_name(arn: str) -> str:
-    return arn.removeprefix(_ARN_PREFIX)
 
 
 def _perform_batch(entries: Sequence[Parameters], perform: Callable[[Parameters], Response]) -> Response:
@@ -354,120 +330,3 @@ def _perform_batch(entries: Sequence[Parameters], perform: Callable[[Parameters]
     if failed:
         response["Failed"] = failed
     return response
-
-
-def _check_batch(entries: Sequence[Parameters], *accepted: str) -> None:
-    prefix = "AWS.SimpleQueueService."
-    if not entries:
-        raise RejectedError(
-            f"{prefix}EmptyBatchRequest",
-            "There should be at least one SendMessageBatchRequestEntry in the request.",
-        )
-    if len(entries) > _MAX_BATCH:
-        raise RejectedError(
-            f"{prefix}TooManyEntriesInBatchRequest",
-            f"Maximum number of entries per request are {_MAX_BATCH}. You have sent {len(entries)}.",
-        )
-    seen: set[str] = set()
-    for entry in entries:
-        refuse_unknown(entry, *accepted, place="Entries")
-        entry_id = entry["Id"]
-        if not _ENTRY_ID.fullmatch(entry_id):
-            raise RejectedError(
-                f"{prefix}InvalidBatchEntryId",
-                "A batch entry id can only contain alphanumeric characters, hyphens and underscores."
-                " It can be at"
-                " most 80 letters long.",
-            )
-        if entry_id in seen:
-            raise RejectedError(f"{prefix}BatchEntryIdsNotDistinct", f"Id {entry_id} repeated.")
-        seen.add(entry_id)
-
-
-def _check_message(entry: Parameters) -> None:
-    if not entry["MessageBody"]:
-        raise RejectedError("MissingParameter", "The request must contain the parameter MessageBody.")
-    if _FORBIDDEN_CHARACTERS.search(entry["MessageBody"]):
-        raise RejectedError("InvalidMessageContents", "Message contains characters outside the allowed set.")
-    delay = entry.get("DelaySeconds", 0)
-    if not 0 <= delay <= _MAX_DELAY_SECONDS:
-        raise _invalid_parameter(
-            f"Value {delay} for parameter DelaySeconds is invalid. Reason: DelaySeconds must be >= 0 and <="
-            f" {_MAX_DELAY_SECONDS}."
-        )
-    group = entry.get("MessageGroupId")
-    if group is not None and not _GROUP_ID.fullmatch(group):
-        raise _invalid_parameter(
-            f"Value {group} for parameter MessageGroupId is invalid. Reason: MessageGroupId can only include"
-            " alphanumeric and punctuation characters. 1 to 128 in length."
-        )
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise _invalid_parameter(
-            f"Value {value} for parameter {name} is invalid. Reason: Must be between {low} and {high},"
-            " if provided."
-        )
-
-
-def _invalid_parameter(message: str) -> RejectedError:
-    return RejectedError("InvalidParameterValue", message)
-
-
-def _measure(entry: Parameters) -> int:
-    """Return the size of the body and the message attributes, which SQS limits together."""
-    body: str = entry["MessageBody"]
-    size = len(body) if body.isascii() else len(body.encode("utf-8", "surrogatepass"))
-    for name, value in entry.get("MessageAttributes", {}).items():
-        refuse_unknown(value, "DataType", "StringValue", place="MessageAttributes")
-        size += sum(len(text.encode()) for text in (name, value["DataType"], value["StringValue"]))
-    return size
-
-
-@lru_cache(maxsize=256)
-def _md5(body: str) -> str:
-    return hashlib.md5(body.encode("utf-8", "surrogatepass"), usedforsecurity=False).hexdigest()
-
-
-def _to_received(message: Message, parameters: Parameters) -> Response:
-    received: Response = {
-        "MessageId": message.id,
-        "ReceiptHandle": message.receipt,
-        "MD5OfBody": _md5(message.body),
-        "Body": message.body,
-    }
-    names = (*parameters.get("AttributeNames", ()), *parameters.get("MessageSystemAttributeNames", ()))
-    if names:
-        attributes = system_attributes(message)
-        if "All" not in names:
-            unknown = [name for name in names if name not in _SYSTEM_ATTRIBUTES]
-            if unknown:
-                raise NotImplementedError(
-                    f"the in-memory SQS does not handle the message attributes {unknown}"
-                )
-            attributes = {name: attributes[name] for name in names if name in attributes}
-        received["Attributes"] = attributes
-    wanted = parameters.get("MessageAttributeNames", ())
-    if wanted and message.attributes:
-        if set(wanted) - {"All"}:
-            raise NotImplementedError(
-                f"the in-memory SQS handles MessageAttributeNames=['All'] only, not {wanted}"
-            )
-        received["MessageAttributes"] = dict(message.attributes)
-    return received
-
-
-def system_attributes(message: Message) -> dict[str, str]:
-    """Return the system attributes of a received message, as Lambda passes them to a function, too."""
-    attributes = {
-        "ApproximateFirstReceiveTimestamp": str(int((message.first_received_at or 0) * 1000)),
-        "ApproximateReceiveCount": str(message.receive_count),
-        "SenderId": "AIDASIMULATION",
-        "SentTimestamp": str(int(message.sent_at * 1000)),
-    }
-    if message.group is not None:
-        attributes["MessageGroupId"] = message.group
-    if message.dead_letter_source is not None:
-        attributes["DeadLetterQueueSourceArn"] = message.dead_letter_source
-    return attributes

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tools.simulation.aws.calls import refuse_unknown
 from tools.simulation.aws.events import Target
-from tools.simulation.aws.sqs import get_queue_arn, get_queue_name, get_queue_url
+from tools.simulation.aws.queue_names import get_queue_arn, get_queue_name, get_queue_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,7 +23,7 @@ from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.job_costs import JobCosts
 from replicate_proxy.webhooks.settings import DeliverySettings
 from tools.simulation.audit_invariants import NoAuditLog
-from tools.simulation.aws.sqs import get_queue_url
+from tools.simulation.aws.queue_names import get_queue_url
 from tools.simulation.cost_invariants import PRICES
 from tools.simulation.functions.input_files import InputFiles
 from tools.simulation.resources import BUCKET, BUS, DUE_SHARDS, Queue, Table
