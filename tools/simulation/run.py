@@ -127,30 +127,9 @@ def run_seed(
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         plan.input_validation_enabled = settings.invalid_share > 0
         plan.slow_start_share = settings.queue_limit_share
-        features = Features(
-            has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
-            has_own_accounts=settings.own_account_share > 0,
-            has_deletions=settings.delete_share > 0,
-            has_batches=settings.batch_share > 0,
-        )
-        world = World(scheduler, plan, trace, features=features)
+        world = World(scheduler, plan, trace, features=_draw_features(seed, settings))
         invariants = Invariants(world, settings.ignored)
-        limits = ConcurrencyInvariants(world, invariants) if features.has_limits else None
-        has_budgets = seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0
-        workload = Workload(world, invariants, settings, limits=limits, has_budgets=has_budgets)
-        workload.start(random.Random(f"{seed}/workload"))
-        costs = _watch(world, invariants)
-        _start_operators(seed, settings, world, invariants)
-        batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
-        if features.has_batches:
-            BatchCallers(world, batches, settings, tenants=TENANTS).start()
-        Searchers(
-            world,
-            invariants,
-            count=settings.searches,
-            seconds=settings.fault_seconds / 2,
-            tenants=TENANTS,
-        ).start()
+        costs, batches = _start_actors(seed, settings, world, invariants)
         try:
             scheduler.run(plan.quiet_from)
             invariants.check_metrics(metrics)
@@ -180,6 +159,35 @@ def run_seed(
         large_batches=batches.describe(),
         reads=world.reads,
     )
+
+
+def _draw_features(seed: int, settings: RunSettings) -> Features:
+    return Features(
+        has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
+        has_own_accounts=settings.own_account_share > 0,
+        has_deletions=settings.delete_share > 0,
+        has_batches=settings.batch_share > 0,
+    )
+
+
+def _start_actors(
+    seed: int, settings: RunSettings, world: World, invariants: Invariants
+) -> tuple[CostInvariants, BatchInvariants]:
+    """Start all who act, with the watchers, and return those whose sums are shown."""
+    limits = ConcurrencyInvariants(world, invariants) if world.features.has_limits else None
+    has_budgets = seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0
+    workload = Workload(world, invariants, settings, limits=limits, has_budgets=has_budgets)
+    workload.start(random.Random(f"{seed}/workload"))
+    costs = _watch(world, invariants)
+    _start_operators(seed, settings, world, invariants)
+    batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
+    if world.features.has_batches:
+        BatchCallers(world, batches, settings, tenants=TENANTS).start()
+    searchers = Searchers(
+        world, invariants, count=settings.searches, seconds=settings.fault_seconds / 2, tenants=TENANTS
+    )
+    searchers.start()
+    return costs, batches
 
 
 def _watch(world: World, invariants: Invariants) -> CostInvariants:
