@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -12,13 +15,23 @@ import boto3
 
 from functions.console import app
 from replicate_proxy import signing
+from replicate_proxy.audit.model import AuditFilter
 from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
+from replicate_proxy.aws.audit_store import DynamoAuditStore
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.key_store import DynamoKeyStore
+from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
+from replicate_proxy.batches.model import BatchPhase, LargeBatch
+from replicate_proxy.bootstrap.documents import build_document_store
+from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import Batch, Cost, Document, JobStatus, TimelineStep
+from replicate_proxy.webhooks.model import DeliveryStatus
 from tests.support.access import make_key
 from tests.support.aws import (
     ACCESS_TABLE,
+    AUDIT_TABLE,
     CONTROL_TABLE,
     DELIVERIES_TABLE,
     JOBS_TABLE,
@@ -26,18 +39,41 @@ from tests.support.aws import (
     create_deliveries_table,
     create_jobs_table,
 )
+from tests.support.builders import make_job
 from tests.support.handlers import CONTEXT, ROOT_SECRET, aws_account
 from tests.support.url_keys import KEY_ID, make_url_key
+from tests.support.webhook_builders import make_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import pytest
 
+    from replicate_proxy.audit.model import AuditRecord
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.webhooks.model import Delivery
 
 ORIGIN = "https://proxy.test"
 URL_KEY_PARAMETER = "/replicate-proxy/prod/private-outputs-key-1"
+HOSTILE = """"><script>alert(1)</script><img src=x onerror='alert(2)'>"""
+OPERATOR_PAGES = (
+    *(
+        "/bulk-operations",
+        "/bulk-operations/new",
+        "/bulk-operations/new?action=retry&status=failed",
+        "/concurrency",
+        "/replays",
+        "/dead-letters",
+        "/dead-letters/dispatch",
+        "/models",
+        "/models/new",
+        "/tenants",
+        "/tenants/acme",
+    ),
+    "/audit",
+)
+# What operators and tenants see
+SHARED_PAGES = ("", "/predictions", "/batches", "/deliveries", "/usage")
 _TOKEN = re.compile(r'name="csrf" value="([0-9a-f]+)"')
 
 
@@ -179,3 +215,81 @@ def get_job_store() -> DynamoJobStore:
 def store_job(job: Job) -> Job:
     get_job_store().create(job)
     return job
+
+
+def list_audit() -> list[AuditRecord]:
+    store = DynamoAuditStore(boto3.client("dynamodb"), AUDIT_TABLE)
+    return list(store.list_records(AuditFilter(), before_position=None, limit=50).records)
+
+
+def make_finished_job(**fields: object) -> Job:
+    now = datetime.now(UTC)
+    record = {
+        "path": [0],
+        "outcome": "compressed",
+        "url": "https://cdn.test/outputs/a.webp",
+        "thumbnail_url": "https://cdn.test/thumbs/a.webp",
+        "bytes_before": 2000,
+        "bytes_after": 1000,
+        "width": 64,
+        "height": 64,
+    }
+    defaults: dict[str, object] = {
+        "created_at": now,
+        "model": "acme/flux",
+        "files": Document(text=json.dumps([record])),
+        "output": Document(text='["https://cdn.test/outputs/a.webp"]'),
+        "cost": Cost(micro_usd=3000, basis="1 image × $0.003"),
+        "timeline": {TimelineStep.ACCEPTED: now, TimelineStep.FINISHED: now + timedelta(seconds=2)},
+    }
+    return store_job(make_job(JobStatus.SUCCEEDED, **{**defaults, **fields}))
+
+
+def store_document(value: object) -> Document:
+    """Store a JSON value as large ones are stored."""
+    key = "records/acme/1/document.json"
+    build_document_store().put(key, json.dumps(value).encode())
+    return Document(object_key=key)
+
+
+def store_large_batch(batch_id: str, now: datetime, **fields: Any) -> DynamoLargeBatchStore:
+    """Store a batch that runs, and return the store."""
+    large = LargeBatch(
+        input_file=generate_id(now),
+        object_key="files/acme/f",
+        size_bytes=100,
+        key_id="key-1",
+        models=(),
+        correlation_id="c-1",
+        due_at=now,
+        delete_at=now + timedelta(days=30),
+        phase=BatchPhase.RUNNING,
+        **fields,
+    )
+    batch = Batch(tenant="acme", id=batch_id, created_at=now, public_base_url="https://p.test", large=large)
+    store = DynamoLargeBatchStore(boto3.client("dynamodb"), JOBS_TABLE)
+    store.create(batch)
+    return store
+
+
+def store_ended_delivery(created_at: datetime, **fields: Any) -> Delivery:
+    """Store a delivery to a prediction's own webhook."""
+    delivery = make_delivery(
+        tenant="acme",
+        job_id=generate_id(created_at),
+        created_at=created_at,
+        finished_at=created_at,
+        due_at=None,
+        next_attempt_at=None,
+        **{"status": DeliveryStatus.FAILED, **fields},
+    )
+    DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4).create(delivery)
+    return delivery
+
+
+def count_matching(operator: Browser, path: str) -> Page:
+    """Return the count that the page of a chosen operation asks for once it is there."""
+    page = operator.get(path)
+    assert "Counting…" in page.text
+    (link,) = re.findall(r'hx-get="[^"]*/console(/bulk-operations/new\?[^"]*)"', page.html)
+    return operator.get(unescape(link))

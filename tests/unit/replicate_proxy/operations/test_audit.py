@@ -18,7 +18,7 @@ from tests.support.clock import NOW
 if TYPE_CHECKING:
     from tests.support.admin_api import AdminApi
 
-# What is changed by the console, where tenants act, too (tests/unit/functions/test_console.py).
+# What is changed by the console, where tenants act, too (tests/unit/functions/console/).
 CONSOLE_ACTIONS = frozenset(
     {
         AuditAction.CREATE_CONSOLE_LINK,
