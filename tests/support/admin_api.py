@@ -38,7 +38,7 @@ from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.bulk.actions import build_actions
 from replicate_proxy.operations.bulk.service import BulkService
 from replicate_proxy.operations.bulk.worker import BulkWorker
-from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService, QueueDepth
+from replicate_proxy.operations.dead_letters import DeadLetterQueue, DeadLetterService
 from replicate_proxy.operations.erasure.access import StoredTenantAccess
 from replicate_proxy.operations.erasure.service import ErasureService
 from replicate_proxy.operations.job_actions import JobActions
@@ -64,13 +64,20 @@ from replicate_proxy.services.input_check import InputChecker
 from replicate_proxy.services.rendering import PredictionRenderer
 from replicate_proxy.testing.checkpoints import no_checkpoint
 from replicate_proxy.usage.report import UsageReader
-from replicate_proxy.webhooks.redelivery import RedeliveryResult, RedeliveryService, TenantPosition
+from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.access import DIGEST_KEY, FakeGateway, FakeKeyStore, FakeTenantStore
 from tests.support.accounts import FakeAccounts
+from tests.support.admin_fakes import (
+    FakeBreaker,
+    FakeParameter,
+    FakeQueueClient,
+    FakeRedeliveries,
+    FakeWorkerStarter,
+)
 from tests.support.audit import build_audit_store
 from tests.support.aws import CONTROL_TABLE, JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
-from tests.support.clock import NOW, FakeClock
+from tests.support.clock import FakeClock
 from tests.support.concurrency import Concurrency
 from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus, FakeHarvestQueue
 from tests.support.model_entries import FakeEntries, FakeModelEntryStore
@@ -82,13 +89,10 @@ from tests.support.webhook_fakes import FakeDeliveryQueue, FakeDeliveryStore, Fa
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
 
     from replicate_proxy.api.http import Response
     from replicate_proxy.aws.audit_store import DynamoAuditStore
     from replicate_proxy.aws.budget_store import DynamoBudgetStore
-    from replicate_proxy.operations.dead_letters import DeadLetter
-    from replicate_proxy.webhooks.model import Delivery
     from tests.support.usage import DynamoUsage
 
 DEAD_LETTER_QUEUES = {
@@ -98,101 +102,6 @@ DEAD_LETTER_QUEUES = {
 }
 OLD_SECRET = "whsec_" + "A" * 32
 NEW_SECRET = "whsec_" + "B" * 32
-
-
-@dataclass
-class FakeQueueClient:
-    """A QueueClient in memory; a received message is hidden until it is released."""
-
-    messages: dict[str, list[DeadLetter]] = field(default_factory=dict)
-    hidden_ids: set[str] = field(default_factory=set)
-    fails_to_send: bool = False
-    waits: list[bool] = field(default_factory=list)
-
-    def get_depth(self, url: str) -> QueueDepth:
-        messages = self.messages.get(url, [])
-        in_flight = len([message for message in messages if message.id in self.hidden_ids])
-        return QueueDepth(waiting=len(messages) - in_flight, in_flight=in_flight)
-
-    def receive(
-        self, url: str, *, limit: int, visibility_timeout_seconds: int, wait: bool = True
-    ) -> list[DeadLetter]:
-        assert visibility_timeout_seconds > 29  # a request may take that long
-        self.waits.append(wait)
-        visible = [message for message in self.messages.get(url, []) if message.id not in self.hidden_ids]
-        self.hidden_ids |= {message.id for message in visible[:limit]}
-        return visible[:limit]
-
-    def send(self, url: str, message: DeadLetter) -> None:
-        if self.fails_to_send:
-            raise ConnectionError
-        self.messages.setdefault(url, []).append(message)
-        self.hidden_ids.discard(message.id)
-
-    def delete(self, url: str, message: DeadLetter) -> None:
-        self.messages[url].remove(message)
-
-    def release(self, url: str, messages: list[DeadLetter]) -> None:
-        assert all(message in self.messages[url] for message in messages)
-        self.hidden_ids -= {message.id for message in messages}
-
-
-@dataclass
-class FakeBreaker:
-    """A BreakerControl in memory."""
-
-    state: str = "closed"
-    seconds: float | None = None
-
-    def describe(self) -> dict[str, Any]:
-        return {"state": self.state, "seconds": self.seconds}
-
-    def trip(self, opened_by: str = "admin", *, seconds: float | None = None) -> None:
-        self.state, self.seconds = f"open by {opened_by}", seconds
-
-    def reset(self) -> datetime | None:
-        was_open, self.state = self.state != "closed", "closed"
-        return NOW if was_open else None
-
-
-class FakeRedeliveries:
-    """Redelivers five failed deliveries on the first page, and knows no delivery by its ID."""
-
-    def redeliver(self, tenant: str, delivery_id: str) -> Delivery:
-        raise LookupError(f"{tenant} {delivery_id}")
-
-    def redeliver_all_failed(
-        self, tenant: str, since: datetime, *, after: TenantPosition | None = None
-    ) -> RedeliveryResult:
-        return RedeliveryResult(5, None if after else TenantPosition(f"{tenant}-{since:%Y}"))
-
-
-@dataclass
-class FakeParameter:
-    """A SecretParameter in memory."""
-
-    text: str = ""
-    writes: int = 0
-
-    def read(self) -> str:
-        return self.text
-
-    def write(self, text: str) -> None:
-        self.text = text
-        self.writes += 1
-
-
-@dataclass
-class FakeWorkerStarter:
-    """A WorkerStarter that counts its calls, and fails with `error`."""
-
-    count: int = 0
-    error: Exception | None = None
-
-    def start(self) -> None:
-        self.count += 1
-        if self.error is not None:
-            raise self.error
 
 
 @dataclass
@@ -282,13 +191,59 @@ class AdminApi:
         )
 
     @property
-    def router(self) -> Router:
+    def usage_plan_keys(self) -> UsagePlanKeys:
         default_limits = UsageLimits(10, 20) if self.has_usage_plans else None
-        usage_plan_keys = UsagePlanKeys(self.gateway, default_limits=default_limits)
-        keys = KeyService(
+        return UsagePlanKeys(self.gateway, default_limits=default_limits)
+
+    @property
+    def router(self) -> Router:
+        router = Router()
+        add_admin_routes(router, self._build_services())
+        return router
+
+    def _build_services(self) -> AdminServices:
+        keys = self._build_keys()
+        trail = AuditTrail(self.audit_store, self.audit.close_abandoned)
+        return AdminServices(
+            keys=keys,
+            tenants=self._build_tenants(),
+            erasures=self._build_erasures(),
+            model_entries=ModelEntryService(
+                self.model_entries,
+                self.audit,
+                InputChecker(self.schemas).find_entry_errors,
+                on_changed=self.concurrency.service.advance_models,
+            ),
+            concurrency=self.concurrency.service,
+            dead_letters=self.dead_letters,
+            batches=BatchList(DynamoBatchStore(self.dynamodb, JOBS_TABLE, self.jobs)),
+            queues=self.queue_monitor,
+            replicate=self.replicate_status,
+            replays=ReplayService(self.replays, ["harvest", "track"], clock=self.clock, audit=self.audit),
+            breaker=BreakerService(self.breaker, self.audit),
+            redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),
+            webhook_secret=WebhookSecretService(self.webhook_secret, self.audit),
+            usage=UsageReader(self.usage),
+            pauses=self._build_pauses(),
+            audit=trail,
+            jobs=self.jobs,
+            job_search=self.job_search,
+            job_actions=self.job_actions,
+            job_retries=self.job_retries,
+            bulk=self.bulk,
+            storyteller=self._build_storyteller(trail),
+            renderer=PredictionRenderer(self.documents),
+            budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock, audit=self.audit),
+            accounts=self.accounts.service,
+            get_account_breaker=lambda _tenant, _name: self.breaker,
+            clock=self.clock,
+        )
+
+    def _build_keys(self) -> KeyService:
+        return KeyService(
             store=self.keys,
             gateway=self.gateway,
-            usage_plan_keys=usage_plan_keys,
+            usage_plan_keys=self.usage_plan_keys,
             load_digest_key=lambda: DIGEST_KEY,
             clock=self.clock,
             authorizer_cache_ttl=timedelta(seconds=60),
@@ -296,66 +251,32 @@ class AdminApi:
             find_budget=self.budgets.find_budget,
             find_tenant=self.tenants.get,
         )
-        trail = AuditTrail(self.audit_store, self.audit.close_abandoned)
-        router = Router()
-        add_admin_routes(
-            router,
-            AdminServices(
-                keys=keys,
-                tenants=TenantService(
-                    store=self.tenants,
-                    usage_plan_keys=usage_plan_keys,
-                    clock=self.clock,
-                    audit=self.audit,
-                    max_retention_days=30,
-                    can_sign_urls=self.can_sign_urls,
-                ),
-                erasures=self._build_erasures(usage_plan_keys),
-                model_entries=ModelEntryService(
-                    self.model_entries,
-                    self.audit,
-                    InputChecker(self.schemas).find_entry_errors,
-                    on_changed=self.concurrency.service.advance_models,
-                ),
-                concurrency=self.concurrency.service,
-                dead_letters=self.dead_letters,
-                batches=BatchList(DynamoBatchStore(self.dynamodb, JOBS_TABLE, self.jobs)),
-                queues=self.queue_monitor,
-                replicate=self.replicate_status,
-                replays=ReplayService(self.replays, ["harvest", "track"], clock=self.clock, audit=self.audit),
-                breaker=BreakerService(self.breaker, self.audit),
-                redeliveries=AuditedRedeliveries(FakeRedeliveries(), self.audit),
-                webhook_secret=WebhookSecretService(self.webhook_secret, self.audit),
-                usage=UsageReader(self.usage),
-                pauses=PauseService(
-                    stores={
-                        PausedActivity.PREDICTIONS: self.pauses,
-                        PausedActivity.DELIVERIES: self.delivery_pauses,
-                    },
-                    clock=self.clock,
-                    audit=self.audit,
-                ),
-                audit=trail,
-                jobs=self.jobs,
-                job_search=self.job_search,
-                job_actions=self.job_actions,
-                job_retries=self.job_retries,
-                bulk=self.bulk,
-                storyteller=JobStoryteller(
-                    jobs=self.jobs,
-                    load_files=PredictionRenderer(self.documents).load_files,
-                    deliveries=self.deliveries,
-                    audit=trail,
-                    stack_name="proxy",
-                ),
-                renderer=PredictionRenderer(self.documents),
-                budgets=BudgetService(store=self.budgets, keys=keys, clock=self.clock, audit=self.audit),
-                accounts=self.accounts.service,
-                get_account_breaker=lambda _tenant, _name: self.breaker,
-                clock=self.clock,
-            ),
+
+    def _build_tenants(self) -> TenantService:
+        return TenantService(
+            store=self.tenants,
+            usage_plan_keys=self.usage_plan_keys,
+            clock=self.clock,
+            audit=self.audit,
+            max_retention_days=30,
+            can_sign_urls=self.can_sign_urls,
         )
-        return router
+
+    def _build_pauses(self) -> PauseService:
+        stores = {
+            PausedActivity.PREDICTIONS: self.pauses,
+            PausedActivity.DELIVERIES: self.delivery_pauses,
+        }
+        return PauseService(stores=stores, clock=self.clock, audit=self.audit)
+
+    def _build_storyteller(self, trail: AuditTrail) -> JobStoryteller:
+        return JobStoryteller(
+            jobs=self.jobs,
+            load_files=PredictionRenderer(self.documents).load_files,
+            deliveries=self.deliveries,
+            audit=trail,
+            stack_name="proxy",
+        )
 
     @property
     def job_search(self) -> JobSearch:
@@ -452,7 +373,7 @@ class AdminApi:
             audit=self.audit,
         )
 
-    def _build_erasures(self, usage_plan_keys: UsagePlanKeys) -> ErasureService:
+    def _build_erasures(self) -> ErasureService:
         return ErasureService(
             store=DynamoErasureStore(self.dynamodb, JOBS_TABLE),
             tenants=self.tenants,
@@ -461,7 +382,7 @@ class AdminApi:
             access=StoredTenantAccess(
                 tenants=self.tenants,
                 keys=self.keys,
-                usage_plan_keys=usage_plan_keys,
+                usage_plan_keys=self.usage_plan_keys,
                 gateway=self.gateway,
                 clock=self.clock,
             ),

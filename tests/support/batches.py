@@ -37,7 +37,7 @@ from replicate_proxy.usage.counter import UsageCounter
 from replicate_proxy.webhooks.batch_notifier import BatchNotifier
 from replicate_proxy.webhooks.model import JobChange
 from replicate_proxy.webhooks.settings import DeliverySettings
-from tests.support.admin_api import FakeWorkerStarter
+from tests.support.admin_fakes import FakeWorkerStarter
 from tests.support.aws import CONTROL_TABLE, JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
 from tests.support.clock import FakeClock
 from tests.support.crashes import CrashPoint

@@ -58,7 +58,7 @@ from replicate_proxy.replicate_api.rate_limit import RateLimit, TenantRateLimite
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.large_batches import LargeBatchService
 from tests.support.access import STAGE, FakeGateway, make_key
-from tests.support.admin_api import FakeWorkerStarter
+from tests.support.admin_fakes import FakeWorkerStarter
 from tests.support.audit import NoAuditLog, build_audit_store
 from tests.support.builders import BASE_URL, make_job
 from tests.support.clock import NOW
@@ -101,25 +101,19 @@ class StoredTenants(StoredJobs):
         self.files = DynamoFileStore(dynamodb, Table.ACCESS)
         self.file_objects = S3FileObjects(s3, BUCKET)
         self.updater = JobUpdater(self.jobs, clock, JobTimeouts())
-        usage_plan_keys = UsagePlanKeys(self.gateway, default_limits=UsageLimits(10, 20))
-        self.usage_plan_keys = usage_plan_keys
+        self.usage_plan_keys = UsagePlanKeys(self.gateway, default_limits=UsageLimits(10, 20))
         access = StoredTenantAccess(
             tenants=self.tenants,
             keys=self.keys,
-            usage_plan_keys=usage_plan_keys,
+            usage_plan_keys=self.usage_plan_keys,
             gateway=self.gateway,
             clock=clock,
         )
-        unused: Any = None
-        batches = LargeBatchService(
-            store=self.large_batches,
-            idempotency=unused,
-            find_file=unused,
-            factory=unused,
-            starter=None,
-            clock=clock,
-        )
-        self.service = ErasureService(
+        self.service = self._build_service(access)
+        self.worker = self._build_worker(access)
+
+    def _build_service(self, access: StoredTenantAccess) -> ErasureService:
+        return ErasureService(
             store=self.erasures,
             tenants=self.tenants,
             keys=self.keys,
@@ -127,18 +121,14 @@ class StoredTenants(StoredJobs):
             access=access,
             starter=self.starter,
             audit=self.audit,
-            clock=clock,
+            clock=self.clock,
         )
-        self.worker = ErasureWorker(
+
+    def _build_worker(self, access: StoredTenantAccess) -> ErasureWorker:
+        return ErasureWorker(
             store=self.erasures,
             access=access,
-            predictions=StoredTenantPredictions(
-                jobs=self.jobs,
-                batches=self.batches,
-                cancel=JobCanceler(self.updater, self.commands).request_cancel,
-                cancel_batch=batches.cancel,
-                deleter=self.deleter,
-            ),
+            predictions=self._build_predictions(),
             settings=StoredTenantSettings(
                 pauses=self.pauses,
                 limits=self.limits,
@@ -147,21 +137,41 @@ class StoredTenants(StoredJobs):
                 files=self.files,
                 uploads=self.file_objects,
             ),
-            places=[
-                *(
-                    S3TenantObjects(s3, BUCKET, kind, prefix)
-                    for kind, prefix in build_prefixes(lambda: KEY_SECRET).items()
-                ),
-                DynamoTenantRows(dynamodb, Table.DELIVERIES, tenant_rows.classify_delivery_row),
-                DynamoTenantRows(dynamodb, Table.JOBS, tenant_rows.classify_job_row),
-                DynamoTenantRows(dynamodb, Table.USAGE, tenant_rows.classify_usage_row),
-                DynamoTenantRows(dynamodb, Table.ACCESS, tenant_rows.classify_access_row),
-                DynamoTenantRows(dynamodb, Table.CONTROL, tenant_rows.classify_control_row),
-            ],
-            lease=Lease(self.control, "erasures", clock),
+            places=self._build_places(),
+            lease=Lease(self.control, "erasures", self.clock),
             audit=self.audit,
-            clock=clock,
+            clock=self.clock,
         )
+
+    def _build_predictions(self) -> StoredTenantPredictions:
+        unused: Any = None
+        batches = LargeBatchService(
+            store=self.large_batches,
+            idempotency=unused,
+            find_file=unused,
+            factory=unused,
+            starter=None,
+            clock=self.clock,
+        )
+        return StoredTenantPredictions(
+            jobs=self.jobs,
+            batches=self.batches,
+            cancel=JobCanceler(self.updater, self.commands).request_cancel,
+            cancel_batch=batches.cancel,
+            deleter=self.deleter,
+        )
+
+    def _build_places(self) -> list[S3TenantObjects | DynamoTenantRows]:
+        dynamodb = self._dynamodb
+        prefixes = build_prefixes(lambda: KEY_SECRET)
+        return [
+            *(S3TenantObjects(self._s3, BUCKET, kind, prefix) for kind, prefix in prefixes.items()),
+            DynamoTenantRows(dynamodb, Table.DELIVERIES, tenant_rows.classify_delivery_row),
+            DynamoTenantRows(dynamodb, Table.JOBS, tenant_rows.classify_job_row),
+            DynamoTenantRows(dynamodb, Table.USAGE, tenant_rows.classify_usage_row),
+            DynamoTenantRows(dynamodb, Table.ACCESS, tenant_rows.classify_access_row),
+            DynamoTenantRows(dynamodb, Table.CONTROL, tenant_rows.classify_control_row),
+        ]
 
     def _build_account_service(self) -> AccountService:
         ssm: Any = self.aws.client("ssm")

@@ -17,7 +17,7 @@ from replicate_proxy.operations.dead_letters import (
     DeadLetterQueue,
     DeadLetterService,
 )
-from tests.support.admin_api import FakeQueueClient
+from tests.support.admin_fakes import FakeQueueClient
 from tests.support.audit import NoAuditLog
 from tests.support.aws import make_client_error
 from tests.support.clock import NOW, FakeClock
