@@ -76,6 +76,13 @@ class DeliveryPipeline:
         self.receiver = FakeReceiver(self.clock)
         self.pauses = FakePauseStore()
         self.sender: Sender = sender or self.receiver
+        self._build_services(sign_urls)
+        self._workers = workers
+        self._request_numbers = itertools.count()
+        self._requests: list[tuple[datetime, int, PreparedDelivery, ReceiverResponse]] = []
+        self._next_sweep_at = start + _SWEEP_INTERVAL
+
+    def _build_services(self, sign_urls: SignUrls) -> None:
         self.notifier = Notifier(
             deliveries=self.deliveries,
             endpoints=self.endpoints,
@@ -108,10 +115,6 @@ class DeliveryPipeline:
             settings=self.settings,
             find_pause=self._build_find_pause(),
         )
-        self._workers = workers
-        self._request_numbers = itertools.count()
-        self._requests: list[tuple[datetime, int, PreparedDelivery, ReceiverResponse]] = []
-        self._next_sweep_at = start + _SWEEP_INTERVAL
 
     def _build_deliverer(self, sign_urls: SignUrls) -> Deliverer:
         return Deliverer(

@@ -87,14 +87,20 @@ class PredictionApi:
         self.pipeline = Pipeline()
         self.pipeline.known_models.stream = NO_STREAM
         self.finishes_after = 1e9
-        renderer = PredictionRenderer(self.pipeline.documents, max_page_bytes=max_page_bytes)
         self.wait_limiter = FakeWaitLimiter()
-        waiter = JobWaiter(
-            self.pipeline.store, self.pipeline.clock, self._sleep, 25, limiter=self.wait_limiter
-        )
         self.models = FakeModels()
         self.entries = FakeEntries()
         self.tenants = FakeTenantStore()
+        self.large_batches = LargeBatches()
+        self.progress_claims = FakeProgressClaims()
+        self._renderer = PredictionRenderer(self.pipeline.documents, max_page_bytes=max_page_bytes)
+        self._waiter = JobWaiter(
+            self.pipeline.store, self.pipeline.clock, self._sleep, 25, limiter=self.wait_limiter
+        )
+        self.writes = self._build_writes()
+        self.reads = self._build_reads()
+
+    def _build_writes(self) -> Router:
         parser = JobRequestParser(
             ParserSettings(max_body_bytes=100_000),
             lambda *_: None,
@@ -103,55 +109,61 @@ class PredictionApi:
             self.pipeline.pause_switch.check,
             find_tenant=lambda name: self.tenants.get(name) or Tenant(name),
         )
-        self.writes = Router()
+        router = Router()
         add_prediction_create_routes(
-            self.writes,
+            router,
             parser=parser,
             creator=self.pipeline.job_creator,
-            waiter=waiter,
-            stream_waiter=StreamUrlWaiter(self.pipeline.streams, waiter, 2),
-            renderer=renderer,
+            waiter=self._waiter,
+            stream_waiter=StreamUrlWaiter(self.pipeline.streams, self._waiter, 2),
+            renderer=self._renderer,
         )
         add_prediction_end_routes(
-            self.writes,
+            router,
             canceler=self.pipeline.canceler,
             deleter=self.pipeline.deleter,
-            renderer=renderer,
+            renderer=self._renderer,
         )
-        self.large_batches = LargeBatches()
         add_batch_write_routes(
-            self.writes,
+            router,
             parser=parser,
             batches=self.pipeline.batch_service,
             large_batches=self.large_batches.service,
-            renderer=renderer,
+            renderer=self._renderer,
             clock=self.pipeline.clock,
         )
-        self.reads = Router()
-        self.progress_claims = FakeProgressClaims()
+        return router
+
+    def _build_reads(self) -> Router:
         requester = ProgressRequester(
             self.progress_claims, self.pipeline.queue, self.pipeline.clock, min_interval_seconds=3
         )
         store = self.pipeline.batch_store
+        router = Router()
         add_prediction_read_routes(
-            self.reads,
-            PredictionReader(self.pipeline.store, renderer, requester),
-            PredictionList(self.pipeline.store, store.get, renderer),
+            router,
+            PredictionReader(self.pipeline.store, self._renderer, requester),
+            PredictionList(self.pipeline.store, store.get, self._renderer),
         )
         large = self.large_batches
         add_batch_read_routes(
-            self.reads,
+            router,
             batches=BatchReader(store),
             batch_list=BatchList(store),
             results=BatchResults(ResultReader(large.objects, large.jobs, large.documents), large.objects),
-            renderer=renderer,
+            renderer=self._renderer,
             clock=self.pipeline.clock,
         )
-        add_health_routes(self.reads)
+        add_health_routes(router)
         replay = StreamReplay(
-            self.pipeline.store, self.pipeline.documents, waiter, lambda: STREAM_KEY, max_wait_seconds=25
+            self.pipeline.store,
+            self.pipeline.documents,
+            self._waiter,
+            lambda: STREAM_KEY,
+            max_wait_seconds=25,
         )
-        add_stream_routes(self.reads, replay)
+        add_stream_routes(router, replay)
+        return router
 
     def _sleep(self, seconds: float) -> None:
         self.pipeline.clock.advance(seconds)
