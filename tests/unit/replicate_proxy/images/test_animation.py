@@ -28,11 +28,6 @@ SIZE = (160, 120)
 PADDING = b"\0" * 200_000
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path)
-
-
 def compress(pipeline: Pipeline, content: bytes, target: TargetFormat = "webp") -> ImageResult:
     result = pipeline.run(content + PADDING, ImageOptions(format=target, min_score=-100))
     assert result.outcome is ImageOutcome.COMPRESSED

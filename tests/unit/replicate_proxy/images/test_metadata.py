@@ -75,11 +75,6 @@ def make_source(format_name: str) -> bytes:
     )
 
 
-@pytest.fixture
-def pipeline(tmp_path: Path) -> Pipeline:
-    return Pipeline(tmp_path)
-
-
 @pytest.mark.parametrize("exif", BROKEN_EXIF.values(), ids=BROKEN_EXIF)
 @pytest.mark.parametrize("format_name", ["PNG", "JPEG", "WEBP"])
 def test_image_with_broken_exif_is_compressed(pipeline: Pipeline, format_name: str, exif: bytes) -> None:
