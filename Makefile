@@ -20,7 +20,7 @@ AXE := tests/integration/axe
 PRISM := tests/clients/prism
 SCHEMAS := tests/clients/schemas
 CHAOS := tests/integration/test_chaos.py
-SOURCES := layers/common/python/replicate_proxy functions proxyctl tools tests
+SOURCES := layers/common/python/replicate_proxy functions proxyctl tools tests examples
 
 export SAM_CLI_TELEMETRY := 0
 
