@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.testing.checkpoints import CHECKPOINTS
 from tools.chaos import faults
-from tools.local.faults import AWS_EXEMPT_FUNCTIONS
+from tools.local.faults import write_faults
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,17 +131,13 @@ class CrashInjector:
         return Counter((entry["kind"], entry["name"]) for entry in entries)
 
     def _write_faults_file(self) -> None:
-        """Write the file that `replicate_proxy.testing.fault_injection` reads."""
-        plan = {
-            "crash": self.rates,
-            "aws_rejected": faults.AWS_REJECTED_RATES,
-            "aws_response_lost": faults.AWS_RESPONSE_LOST_RATES,
-            "aws_exempt_functions": AWS_EXEMPT_FUNCTIONS,
-            "log": str(self.log_file),
-        }
-        temporary = self.faults_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(plan), encoding="utf-8")
-        temporary.replace(self.faults_file)
+        write_faults(
+            self.faults_file,
+            self.log_file,
+            crash=self.rates,
+            aws_rejected=faults.AWS_REJECTED_RATES,
+            aws_response_lost=faults.AWS_RESPONSE_LOST_RATES,
+        )
 
 
 def _choose_initial_rate(name: str) -> float:
