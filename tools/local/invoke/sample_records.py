@@ -12,6 +12,7 @@ from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
 from replicate_proxy.batches.model import LargeBatch
+from replicate_proxy.files.model import FILE_LIFETIME, StoredFile
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import (
     Batch,
@@ -127,9 +128,16 @@ class SampleRecords:
         """Store a large batch of two good lines, and its file, as they are before the worker begins."""
         lines = (json.dumps({"custom_id": name, "model": _MODEL, "input": _INPUT}) for name in ("a", "b"))
         content = "\n".join(lines).encode()
-        file_id = generate_id(self._now)
-        object_key = f"files/{tenant}/{file_id}"
-        self._put_object(object_key, content)
+        file = StoredFile(
+            id=generate_id(self._now),
+            tenant=tenant,
+            name="lines.jsonl",
+            content_type="application/jsonl",
+            created_at=self._now,
+            expires_at=self._now + FILE_LIFETIME,
+            size_bytes=len(content),
+        )
+        self._put_object(file.object_key, content)
         return self._batches.create(
             Batch(
                 tenant=tenant,
@@ -138,8 +146,8 @@ class SampleRecords:
                 public_base_url=self._stack.api_url,
                 expires_at=int((self._now + _RETENTION).timestamp()),
                 large=LargeBatch(
-                    input_file=file_id,
-                    object_key=object_key,
+                    input_file=file.id,
+                    object_key=file.object_key,
                     size_bytes=len(content),
                     key_id="key_sample",
                     models=(),
