@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from tools.template.references import ReferenceResolver
 from tools.template.stack import ACCOUNT_ID, REGION
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ _LONG_REGION = "ap-southeast-1"
 _MAX_BUCKET_CHARACTERS = 63
 # CloudFormation ends the names that it makes up with a hyphen and as many characters.
 _SUFFIX = "-ABCDEFGHIJKL"
-_PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 # Service and type of resource in ARNs (Service Authorization Reference)
 _ARNS = {
     "DynamoDB::Table": "dynamodb:{account}:table/{name}",
@@ -37,38 +36,14 @@ class PhysicalNames:
     def __init__(self, stack: Stack, stack_name: str) -> None:
         self._stack = stack
         self._stack_name = stack_name
+        self._resolver = ReferenceResolver(self._look_up, lambda text: text.replace(REGION, _LONG_REGION))
 
     def expand(self, value: Any) -> Any:
         """Return a value of the template as the deployed resource has it."""
-        match value:
-            case {"Ref": str(name)}:
-                expanded: Any = self._refer(name)
-            case {"Fn::GetAtt": [str(name), str(attribute)]}:
-                expanded = self._get_attribute(name, attribute)
-            case {"Fn::Sub": [str(text), dict(names)]}:
-                expanded = self._substitute(text, {name: self.expand(part) for name, part in names.items()})
-            case {"Fn::Sub": str(text)}:
-                expanded = self._substitute(text, {})
-            case {"Fn::Select": [index, {"Fn::Split": [str(separator), text]}]}:
-                expanded = str(self.expand(text)).split(separator)[int(index)]
-            case dict():
-                expanded = {name: self.expand(part) for name, part in value.items()}
-            case list():
-                expanded = [self.expand(part) for part in value]
-            case str():
-                expanded = value.replace(REGION, _LONG_REGION)
-            case _:
-                expanded = value
-        return expanded
+        return self._resolver.resolve(value)
 
-    def _substitute(self, text: str, names: dict[str, Any]) -> str:
-        def replace(match: re.Match[str]) -> str:
-            name, _, attribute = match[1].partition(".")
-            if name in names:
-                return str(names[name])
-            return self._get_attribute(name, attribute) if attribute else self._refer(name)
-
-        return _PLACEHOLDER.sub(replace, text).replace(REGION, _LONG_REGION)
+    def _look_up(self, name: str, attribute: str) -> str:
+        return self._refer(name) if attribute == "Ref" else self._get_attribute(name, attribute)
 
     def _refer(self, name: str) -> str:
         resource = self._stack.resources[name]

@@ -6,12 +6,12 @@ have their logical IDs.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from tools.simulation.aws.calls import refuse_unknown
 from tools.simulation.aws.events import Target
 from tools.simulation.aws.queue_names import get_queue_arn, get_queue_name, get_queue_url
+from tools.template.references import ReferenceResolver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from tools.simulation.aws.aws import InMemoryAws
     from tools.template.stack import Resource, Stack
 
-_PLACEHOLDER = re.compile(r"\$\{([^}]+)\}")
 # What a client of the queue, the bus or the rule cannot see
 _INVISIBLE = ("KmsKeyIdentifier", "KmsMasterKeyId", "SqsManagedSseEnabled", "Tags")
 
 
 def create_resources(aws: InMemoryAws, stack: Stack) -> None:
     """Create the tables, queues, bus, rules and buckets of a stack."""
+    resolver = ReferenceResolver(lambda name, attribute: _get_attribute(stack.resources[name], attribute))
     for table in stack.of_type("DynamoDB::Table"):
-        aws.dynamodb.create_table({"TableName": table.id, **_resolve(stack, table.properties)})
+        aws.dynamodb.create_table({"TableName": table.id, **resolver.resolve(table.properties)})
     for queue in stack.of_type("SQS::Queue"):
-        _create_queue(aws, _resolve(stack, queue.properties))
+        _create_queue(aws, resolver.resolve(queue.properties))
     for bucket in stack.of_type("S3::Bucket"):
         aws.s3.create_bucket(bucket.id)
     for bus in stack.of_type("Events::EventBus"):
         refuse_unknown(bus.properties, "Name", *_INVISIBLE, place=bus.id)
         aws.events.create_bus(bus.properties["Name"])
     for rule in stack.of_type("Events::Rule"):
-        properties = _resolve(stack, rule.properties)
+        properties = resolver.resolve(rule.properties)
         if "EventPattern" in properties:
             _create_rule(aws, rule.id, properties)
 
@@ -86,27 +86,6 @@ def _parse_target(target: Mapping[str, Any]) -> Target:
         max_retries=retry.get("MaximumRetryAttempts", defaults.max_retries),
         max_age_seconds=retry.get("MaximumEventAgeInSeconds", defaults.max_age_seconds),
     )
-
-
-def _resolve(stack: Stack, value: Any) -> Any:
-    """Return a value with references to resources replaced by their names and ARNs."""
-    match value:
-        case {"Ref": str(name)}:
-            return _get_attribute(stack.resources[name], "Ref")
-        case {"Fn::GetAtt": [str(name), str(attribute)]}:
-            return _get_attribute(stack.resources[name], attribute)
-        case {"Fn::Sub": str(text)}:
-            return _PLACEHOLDER.sub(lambda match: _substitute(stack, match[1]), text)
-        case dict():
-            return {name: _resolve(stack, part) for name, part in value.items()}
-        case list():
-            return [_resolve(stack, part) for part in value]
-    return value
-
-
-def _substitute(stack: Stack, reference: str) -> str:
-    name, _, attribute = reference.partition(".")
-    return _get_attribute(stack.resources[name], attribute or "Ref")
 
 
 def _get_attribute(resource: Resource, attribute: str) -> str:
