@@ -49,11 +49,7 @@ from replicate_proxy.bootstrap.secrets import (
     name_tenant_token,
     name_tenant_webhook_secret,
 )
-from replicate_proxy.bootstrap.status import (
-    build_queue_monitor,
-    build_replay_service,
-    build_replicate_status,
-)
+from replicate_proxy.bootstrap.status import build_queue_monitor, build_replay_service, build_replicate_status
 from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
@@ -159,35 +155,18 @@ def build_admin_services() -> AdminServices:
     queues = build_dead_letter_queues(env, FailedInvocations(get_client("lambda")))
     return AdminServices(
         keys=keys,
-        tenants=TenantService(
-            store=_build_tenant_store(),
-            usage_plan_keys=usage_plan_keys,
-            clock=clock,
-            audit=audit,
-            max_retention_days=env[JOB_RETENTION_DAYS],
-            can_sign_urls=bool(env[PRIVATE_OUTPUTS_KEY_ID]),
-        ),
+        tenants=_build_tenant_service(usage_plan_keys, audit),
         erasures=_build_erasure_service(audit),
         model_entries=_build_model_entries(audit, concurrency),
         concurrency=concurrency,
         dead_letters=DeadLetterService(
-            SqsQueueClient(get_client("sqs")),
-            queues,
-            clock=clock,
-            sleep=time.sleep,
-            audit=audit,
+            SqsQueueClient(get_client("sqs")), queues, clock=clock, sleep=time.sleep, audit=audit
         ),
         breaker=BreakerService(build_circuit_breakers().of(SHARED_ACCOUNT), audit),
         redeliveries=AuditedRedeliveries(build_redelivery_service(), audit),
         webhook_secret=WebhookSecretService(build_webhook_secret_refresher(), audit),
         usage=build_usage_reader(),
-        pauses=PauseService(
-            stores={
-                activity: DynamoPauseStore(build_control_table(), activity) for activity in PausedActivity
-            },
-            clock=clock,
-            audit=audit,
-        ),
+        pauses=_build_pause_service(audit),
         audit=build_audit_trail(),
         jobs=build_job_store(),
         job_search=job_search,
@@ -197,14 +176,7 @@ def build_admin_services() -> AdminServices:
         replays=build_replay_service(audit),
         job_actions=_build_job_actions(audit),
         job_retries=_build_job_retries(audit),
-        bulk=BulkService(
-            store=_build_bulk_store(),
-            search=job_search,
-            idempotency=DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
-            starter=build_worker_starter(),
-            audit=audit,
-            clock=clock,
-        ),
+        bulk=_build_bulk_service(job_search, audit),
         storyteller=_build_storyteller(renderer),
         renderer=renderer,
         budgets=BudgetService(store=budget_store, keys=keys, clock=clock, audit=audit),
@@ -266,6 +238,17 @@ def _build_keys(
     )
 
 
+def _build_tenant_service(usage_plan_keys: UsagePlanKeys, audit: AuditLog) -> TenantService:
+    return TenantService(
+        store=_build_tenant_store(),
+        usage_plan_keys=usage_plan_keys,
+        clock=clock,
+        audit=audit,
+        max_retention_days=env[JOB_RETENTION_DAYS],
+        can_sign_urls=bool(env[PRIVATE_OUTPUTS_KEY_ID]),
+    )
+
+
 @cache
 def build_tenant_access() -> StoredTenantAccess:
     gateway = ApiGateway(get_client("apigateway"), prefix=env[USAGE_PLAN_PREFIX])
@@ -298,6 +281,22 @@ def _build_tenant_store() -> DynamoTenantStore:
 def _build_job_search() -> JobSearch:
     index = DynamoJobIndex(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE])
     return JobSearch(index, build_usage_reader(), clock)
+
+
+def _build_pause_service(audit: AuditLog) -> PauseService:
+    stores = {activity: DynamoPauseStore(build_control_table(), activity) for activity in PausedActivity}
+    return PauseService(stores=stores, clock=clock, audit=audit)
+
+
+def _build_bulk_service(search: JobSearch, audit: AuditLog) -> BulkService:
+    return BulkService(
+        store=_build_bulk_store(),
+        search=search,
+        idempotency=DynamoIdempotencyStore(get_client("dynamodb"), env[REPLICATE_PROXY_TABLE]),
+        starter=build_worker_starter(),
+        audit=audit,
+        clock=clock,
+    )
 
 
 def _build_bulk_store() -> DynamoBulkStore:
