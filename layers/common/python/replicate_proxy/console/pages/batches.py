@@ -82,19 +82,24 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.post(f"{_BATCH}/cancel")
     def cancel_batch(page: Page) -> Response:
         state = _find(page, services)
-        batch = state.batch
-        with services.audit.change(
-            AuditAction.CANCEL_BATCH, f"batches/{batch.tenant}/{batch.id}", tenant=batch.tenant
-        ) as change:
-            if batch.large is not None:
-                services.large_batches.cancel(batch.tenant, batch.id)
-                change.after = {"unfinished": batch.large.created - state.counts.ended}
-            else:
-                active = [job for job in state.jobs if not job.is_terminal]
-                for job in active:
-                    services.canceler.request_cancel(job)
-                change.after = {"canceled": [job.id for job in active]}
-        return page.redirect(f"/batches/{batch.tenant}/{batch.id}", notice="batch_canceled")
+        _cancel(state, services)
+        return page.redirect(f"/batches/{state.batch.tenant}/{state.batch.id}", notice="batch_canceled")
+
+
+def _cancel(state: BatchState, services: ConsoleServices) -> None:
+    """Cancel what has not ended of a batch, and record it."""
+    batch = state.batch
+    with services.audit.change(
+        AuditAction.CANCEL_BATCH, f"batches/{batch.tenant}/{batch.id}", tenant=batch.tenant
+    ) as change:
+        if batch.large is not None:
+            services.large_batches.cancel(batch.tenant, batch.id)
+            change.after = {"unfinished": batch.large.created - state.counts.ended}
+        else:
+            active = [job for job in state.jobs if not job.is_terminal]
+            for job in active:
+                services.canceler.request_cancel(job)
+            change.after = {"canceled": [job.id for job in active]}
 
 
 def _show_large_batch(page: Page, state: BatchState, services: ConsoleServices) -> Response:
