@@ -45,10 +45,8 @@ def add_job_routes(
     @router.get("/admin/jobs", query=_PARAMETERS)
     def list_jobs(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        job_id = request.query.get("id")
-        if job_id:
-            entry = search.find(job_id) if is_id(job_id) else None
-            job = jobs.get(entry.tenant, entry.id) if entry else None
+        if job_id := request.query.get("id"):
+            job = _find_job(job_id, search, jobs)
             return json_response(200, build_page(request, [build_job_view(job)] if job else [], None))
         page = search.search(
             parse_filter_parameters(request.query, clock.now()),
@@ -77,6 +75,12 @@ def add_job_routes(
         request.principal.require(Scope.ADMIN)
         story = storyteller.tell(request.path_params["tenant"], parse_job_id(request))
         return json_response(200, build_story_view(story))
+
+
+def _find_job(job_id: str, search: JobSearch, jobs: JobReader) -> Job | None:
+    """Return the job with this ID, whoever's it is."""
+    entry = search.find(job_id) if is_id(job_id) else None
+    return jobs.get(entry.tenant, entry.id) if entry else None
 
 
 def build_job_view(job: Job) -> dict[str, Any]:
