@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.concurrency.ports import NoLimits
@@ -27,8 +26,6 @@ from replicate_proxy.jobs.changes import (
     EndedByProxy,
     OutcomeUnknown,
     QueueTimeExceeded,
-    Rejected,
-    Released,
     StaleChangeError,
     StreamOpened,
 )
@@ -46,15 +43,15 @@ from replicate_proxy.jobs.model import (
 from replicate_proxy.jobs.transitions import is_fallback_due
 from replicate_proxy.observability import Metric, count, logger, record_seconds, tracer
 from replicate_proxy.replicate_api.callback_url import AttemptReference, CallbackUrls
-from replicate_proxy.replicate_api.errors import (
-    BreakerOpenError,
-    NotAcceptedError,
-    RejectedError,
-    ThrottledError,
-    TokenRejectedError,
-)
-from replicate_proxy.replicate_api.known_models import NothingKnown, is_target_missing
+from replicate_proxy.replicate_api.errors import NotAcceptedError, RejectedError
+from replicate_proxy.replicate_api.known_models import NothingKnown
 from replicate_proxy.services.cancel_prediction import PredictionCanceler, PredictionEnder
+from replicate_proxy.services.create_failure import (
+    MIN_DELAY_SECONDS,
+    build_rejected_change,
+    build_released_change,
+    calculate_retry_delay,
+)
 from replicate_proxy.services.report_change import build_accepted_change
 from replicate_proxy.services.sent_input import load_sent_input
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -78,14 +75,8 @@ if TYPE_CHECKING:
 # Longer than the dispatch function's timeout: a lease must not expire while its holder still runs.
 DEFAULT_LEASE_SECONDS = 90.0
 
-_MIN_DELAY_SECONDS = 1.0
-_MAX_BACKOFF_SECONDS = 600
 # Jobs of a tenant that is paused look this often whether it is resumed.
 _PAUSE_DELAY_SECONDS = 30.0
-# After a wrong setting or secret, which an operator has to correct.
-_CONFIGURATION_DELAY_SECONDS = 60.0
-# These errors have nothing to do with the job, so they do not lengthen its backoff.
-_NO_BACKOFF = (ThrottledError, BreakerOpenError, TokenRejectedError)
 
 
 class PredictionClient(PredictionEnder, Protocol):
@@ -303,7 +294,7 @@ class Dispatcher:
             self._release(claimed, error)
         except RejectedError as error:
             count(Metric.DISPATCH_REJECTED)
-            saved = self._apply(claimed, _build_rejected_change(claimed, error))
+            saved = self._apply(claimed, build_rejected_change(claimed, error))
             self._checkpoint("dispatch.failure_stored")
             self._known_models.record_rejected(claimed.submission, error, claimed.account)
             if saved is not None and saved.status is JobStatus.QUEUED:
@@ -321,7 +312,7 @@ class Dispatcher:
         """Try again with the present record of a job that has changed since its slots were acquired."""
         current = self._updater.get(job.tenant, job.id)
         if current.status is JobStatus.QUEUED:
-            self._requeue_delayed(current, _MIN_DELAY_SECONDS)
+            self._requeue_delayed(current, MIN_DELAY_SECONDS)
         else:
             self._concurrency.give_back(limits, current)
 
@@ -391,7 +382,7 @@ class Dispatcher:
 
     def _release(self, job: Job, error: NotAcceptedError | ConfigurationError) -> None:
         """Put a job whose create request was not accepted back into the queue."""
-        delay_seconds = _calculate_retry_delay(job, error)
+        delay_seconds = calculate_retry_delay(job, error)
         logger.warning(
             "create not accepted",
             reason=type(error).__name__,
@@ -399,13 +390,7 @@ class Dispatcher:
             replicate_account=job.replicate_account or None,
         )
         retry_at = self._clock.now() + timedelta(seconds=delay_seconds)
-        released = Released(
-            attempt=job.attempt,
-            retry_at=retry_at,
-            increments_backoff=not isinstance(error, _NO_BACKOFF),
-            waiting=Waiting(reason=_name_wait_reason(error), until=retry_at),
-        )
-        saved = self._apply(job, released)
+        saved = self._apply(job, build_released_change(job, error, retry_at))
         if saved is not None and not saved.is_terminal:
             self._checkpoint("dispatch.job_released")
             self._requeue_delayed(saved, delay_seconds)
@@ -439,36 +424,3 @@ class Dispatcher:
 
 def _calculate_seconds_left(job: Job, now: datetime) -> int | None:
     return None if job.deadline is None else int((job.deadline - now).total_seconds())
-
-
-def _calculate_retry_delay(job: Job, error: NotAcceptedError | ConfigurationError) -> float:
-    if isinstance(error, ConfigurationError):
-        return _CONFIGURATION_DELAY_SECONDS
-    delay_seconds = error.retry_after if error.retry_after is not None else _backoff_seconds(job)
-    return min(max(delay_seconds, _MIN_DELAY_SECONDS), MAX_MESSAGE_DELAY_SECONDS)
-
-
-def _name_wait_reason(error: NotAcceptedError | ConfigurationError) -> WaitReason:
-    match error:
-        case ThrottledError():
-            return WaitReason.RATE_LIMIT
-        case BreakerOpenError():
-            return WaitReason.CIRCUIT_OPEN
-        case TokenRejectedError():
-            return WaitReason.TOKEN_REJECTED
-        case ConfigurationError():
-            return WaitReason.CONFIGURATION
-        case _:
-            return WaitReason.NOT_ACCEPTED
-
-
-def _backoff_seconds(job: Job) -> float:
-    return float(min(5 * 2 ** min(job.failed_submissions, 8), _MAX_BACKOFF_SECONDS))
-
-
-def _build_rejected_change(job: Job, error: RejectedError) -> Rejected:
-    """Return the change that ends the job with Replicate's own title and detail as its error."""
-    text = f"{error.title}: {error.detail}".strip(": \n") or f"Replicate answered {error.status}"
-    has_no_credit = error.status == HTTPStatus.PAYMENT_REQUIRED
-    reason = EndReason.NO_CREDIT if has_no_credit else EndReason.REJECTED
-    return Rejected(attempt=job.attempt, error=text, reason=reason, is_target_gone=is_target_missing(error))
