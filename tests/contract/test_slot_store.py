@@ -136,6 +136,15 @@ def test_grant_takes_slots_for_all_or_none(store: DynamoSlotStore) -> None:
     assert store.acquire(TWO, "acme/b", 7)
 
 
+def test_grant_takes_as_many_slots_at_once_as_a_page_of_the_line_has(store: DynamoSlotStore) -> None:
+    limit = Limit("tenant/acme", 500)
+    store.acquire(limit, "acme/a", 1)
+    holders = [f"acme/{number}" for number in range(100)]
+
+    assert store.grant(limit, holders)
+    assert store.read(limit.name).holders == {"acme/a": 1, **dict.fromkeys(holders, 0)}
+
+
 def test_line_is_in_the_order_of_ids(store: DynamoSlotStore) -> None:
     waiting = [make_waiting("3"), make_waiting("1", "globex"), make_waiting("2")]
     for job in waiting:

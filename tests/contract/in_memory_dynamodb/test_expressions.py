@@ -93,6 +93,8 @@ def test_condition_has_the_result_of_moto(
         ("", {}, {}, "can not be empty"),
         ("no_function(n)", {}, {}, "Invalid function name"),
         ("contains(t)", {}, {}, "Incorrect number of operands"),
+        # Developer guide, "Constraints in Amazon DynamoDB": an expression string has at most 4 kB.
+        (f"n = :v{' ' * 4091}", {"v": number_of(5)}, {}, "Expression size has exceeded the maximum"),
     ],
 )
 def test_condition_has_the_result_of_aws_where_moto_differs(

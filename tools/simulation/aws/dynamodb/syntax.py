@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _RESERVED_WORDS = frozenset(FilePath(__file__).with_name("reserved_words.txt").read_text("ascii").split())
 _TOKEN = re.compile(r"\s*(?:(?P<word>[#:]?[A-Za-z_0-9]+)|(?P<sign><>|<=|>=|[<>=(),.\[\]+-]))")
 _END = "<EOF>"
+# As sent, with placeholders (Amazon DynamoDB developer guide, "Expression parameters")
+_MAX_EXPRESSION_BYTES = 4096
 _COMPARATORS = frozenset({"=", "<>", "<", "<=", ">", ">="})
 _PREDICATES = {
     "attribute_exists": 1,
@@ -197,6 +199,10 @@ def parse_projection(text: str) -> Parsed[tuple[Path, ...]]:
 
 
 def _parse[Tree](text: str, kind: str, parse: Callable[[_Tokens], Tree]) -> Parsed[Tree]:
+    if (size := len(text.encode())) > _MAX_EXPRESSION_BYTES:
+        raise validation_error(
+            f"Invalid {kind}: Expression size has exceeded the maximum allowed size; expression size: {size}"
+        )
     tokens = _Tokens(text, kind)
     tree = parse(tokens)
     tokens.end()

@@ -70,7 +70,8 @@ class DynamoSlotStore:
         return None
 
     def grant(self, limit: Limit, holders: Sequence[str]) -> bool:
-        names = {f"#holder{index}": holder for index, holder in enumerate(holders)}
+        # Short ones: an expression has at most 4 kB (Amazon DynamoDB, constraints), and there may be 100.
+        names = {f"#{index}": holder for index, holder in enumerate(holders)}
         condition = " AND ".join(
             ["size(holders) <= :most", *(f"attribute_not_exists(holders.{name})" for name in names)]
         )
