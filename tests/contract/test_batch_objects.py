@@ -63,6 +63,16 @@ def test_parts_become_one_object_also_if_one_is_repeated(objects: BatchObjects) 
     assert len(objects.read(KEY)) == PART_BYTES + 2
 
 
+def test_upload_with_a_part_that_was_replaced_later_is_not_completed(objects: BatchObjects) -> None:
+    upload = objects.start_upload(KEY)
+    part = objects.upload_part(KEY, upload, 1, b"saved")
+    objects.upload_part(KEY, upload, 1, b"late")
+
+    with pytest.raises(NotFoundError):
+        objects.complete_upload(KEY, upload, [part])
+    assert not objects.exists(KEY)
+
+
 def test_empty_part_is_an_empty_object(objects: BatchObjects) -> None:
     upload = objects.start_upload(KEY)
     objects.complete_upload(KEY, upload, [objects.upload_part(KEY, upload, 1, b"")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -93,12 +94,13 @@ class FakeBatchObjects:
         if upload not in self.uploads:
             raise NotFoundError(key)
         self.uploads[upload][number] = body
-        return f"tag-{number}"
+        return _build_tag(body)
 
     def complete_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
-        if upload not in self.uploads:
+        stored = self.uploads.get(upload, {})
+        if [_build_tag(stored[number]) for number in sorted(stored)] != list(parts):
             raise NotFoundError(key)
-        stored = self.uploads.pop(upload)
+        del self.uploads[upload]
         self.objects[key] = b"".join(stored[number] for number in range(1, len(parts) + 1))
         self.completed_uploads += 1
 
@@ -293,6 +295,10 @@ class LargeBatches:
     def read_results(self, batch: Batch) -> list[dict[str, Any]]:
         body = self.objects.read(f"batches/{batch.tenant}/{batch.id}/results.jsonl")
         return [json.loads(line) for line in body.splitlines()]
+
+
+def _build_tag(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def make_lines(count: int) -> bytes:

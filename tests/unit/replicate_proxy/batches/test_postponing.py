@@ -18,7 +18,7 @@ from tests.support.batches import TENANT, LargeBatches, make_line, make_lines
 from tests.support.crashes import SimulatedCrashError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from replicate_proxy.batches.model import LargeBatch
     from replicate_proxy.jobs.model import Batch
@@ -145,6 +145,26 @@ def test_results_whose_lines_are_gone_start_one_upload(batches: LargeBatches) ->
     assert large.due_at > batches.clock.now()
 
     batches.objects.objects |= lines
+    batches.run()
+    assert get_large(batches, batch).is_completed
+    assert len(batches.read_results(batch)) == 3
+
+
+def test_results_are_written_again_after_a_part_that_was_replaced_later(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batches.create(make_lines(3))
+    batches.run()
+    batches.end_jobs()
+    complete_upload = batches.objects.complete_upload
+
+    def complete(key: str, upload: str, parts: Sequence[str]) -> None:
+        # An earlier attempt at the part, which was given up, takes effect now.
+        monkeypatch.undo()
+        batches.objects.upload_part(key, upload, 1, b"of a job that is deleted by now")
+        complete_upload(key, upload, parts)
+
+    monkeypatch.setattr(batches.objects, "complete_upload", complete)
     batches.run()
     assert get_large(batches, batch).is_completed
     assert len(batches.read_results(batch)) == 3

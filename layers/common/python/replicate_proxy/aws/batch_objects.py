@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _RETRYABLE = frozenset({"SlowDown"})
+# An attempt at a part that was given up has replaced the part later: the upload cannot be completed.
+_PART_REPLACED = frozenset({"InvalidPart"})
 
 
 class S3BatchObjects:
@@ -60,7 +62,8 @@ class S3BatchObjects:
             )["ETag"]
 
     def complete_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
-        with translate_aws_errors("complete results", not_found=_MISSING, retryable=_RETRYABLE):
+        missing = _MISSING | _PART_REPLACED
+        with translate_aws_errors("complete results", not_found=missing, retryable=_RETRYABLE):
             self._client.complete_multipart_upload(
                 Bucket=self._bucket,
                 Key=key,

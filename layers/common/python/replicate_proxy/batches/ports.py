@@ -69,5 +69,5 @@ class BatchObjects(Protocol):
         ...
 
     def complete_upload(self, key: str, upload: str, parts: Sequence[str]) -> None:
-        """Raise NotFoundError if the upload has ended."""
+        """Raise NotFoundError if the upload has ended, or has another part than one of these by now."""
         ...

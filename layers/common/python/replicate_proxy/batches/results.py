@@ -101,10 +101,10 @@ class ResultWriter:
         return {"result_slice": number, "result_parts": (*large.result_parts, tag)}
 
     def _restart(self, key: str) -> dict[str, Any]:
-        """Return what changes in the state because the upload has ended."""
+        """Return what changes in the state because the upload has ended, or cannot be completed."""
         if self._objects.exists(key):
             return {}
-        # It was removed unfinished, which takes a day: begin again.
+        # It was removed unfinished, which takes a day, or has another part by now: begin again.
         return {"result_upload": None, "result_parts": (), "result_slice": 0}
 
     def _read_part(self, batch: Batch, large: LargeBatch) -> tuple[int, bytes]:
