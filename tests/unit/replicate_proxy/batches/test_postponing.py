@@ -270,3 +270,39 @@ def test_due_batches_are_found_behind_a_page_of_old_marks(batches: LargeBatches)
     listed = batches.store.list_due(later, limit=10)
     assert {batch.id for batch in listed} == {batch.id for batch in [*postponed, due]}
     assert len(batches.store.list_due(later, limit=2)) == 2
+
+
+def slow_down(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, *, seconds: float) -> None:
+    """Let each line be a slice, whose expansion takes so long."""
+    monkeypatch.setattr(expander, "SLICE_LINES", 1)
+    put = batches.objects.put
+
+    def put_slowly(key: str, body: bytes) -> None:
+        batches.clock.advance(seconds)
+        put(key, body)
+
+    monkeypatch.setattr(batches.objects, "put", put_slowly)
+
+
+def test_batches_beyond_a_page_go_on_with_the_others(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(PAGE):
+        batches.create(make_lines(5))
+    batches.clock.advance(1)
+    others = [batches.create(make_lines(1), tenant=OTHER) for _ in range(2)]
+    slow_down(batches, monkeypatch, seconds=1)
+
+    batches.run(seconds=2 * PAGE + 20)
+    assert [get_large(batches, other).phase for other in others] == [BatchPhase.RUNNING] * 2
+
+
+def test_batches_go_on_in_turn_however_long_their_steps_take(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = [batches.create(make_lines(3)) for _ in range(5)]
+    slow_down(batches, monkeypatch, seconds=10)
+
+    # After so much time a worker renews its lease, and lists the due batches again.
+    batches.run(seconds=100)
+    assert [get_large(batches, batch).lines for batch in created] == [2] * 5

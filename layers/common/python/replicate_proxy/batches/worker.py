@@ -93,17 +93,25 @@ class BatchWorker:
         return steps
 
     def _work(self, deadline: datetime, ready_by_id: dict[str, bool]) -> int:
-        """Return how many steps were done; `ready_by_id` says which batches of the run can go on."""
+        """Return how many steps were done; `ready_by_id` says which batches of the run can go on.
+
+        It has them in the order of their last steps: the first one is the next whose turn it is.
+        """
         steps = 0
-        while self.clock.now() < deadline:
-            due = self.store.list_due(self.clock.now(), limit=_MAX_BATCHES)
+        while (now := self.clock.now()) < deadline:
+            due = self.store.list_due(now, limit=_MAX_BATCHES)
+            positions = {batch_id: position for position, batch_id in enumerate(ready_by_id)}
             ready = [batch for batch in due if ready_by_id.get(batch.id, True)]
             if not ready:
                 break
-            for batch in ready:
+            if len(due) == _MAX_BATCHES:
+                # There may be more: those that have had their turn come after them.
+                ready = [_make_due(batch, now) for batch in ready]
+            for batch in sorted(ready, key=lambda batch: positions.get(batch.id, -1)):
                 if self.clock.now() >= deadline:
                     break
-                has_gone_on = self._try_step(batch, is_first=batch.id not in ready_by_id)
+                is_first = ready_by_id.pop(batch.id, None) is None
+                has_gone_on = self._try_step(batch, is_first=is_first)
                 ready_by_id[batch.id] = has_gone_on
                 steps += has_gone_on
         return steps
@@ -250,3 +258,8 @@ class BatchWorker:
             except ConflictError:
                 stored = self.store.get(batch.tenant, batch.id)
         raise ConflictError("another worker has gone on with the batch")
+
+
+def _make_due(batch: Batch, due_at: datetime) -> Batch:
+    """Return the batch as it is due at that time, once its step is saved."""
+    return batch if batch.large is None else replace(batch, large=replace(batch.large, due_at=due_at))
