@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -168,6 +169,31 @@ def test_results_are_written_again_after_a_part_that_was_replaced_later(
     batches.run()
     assert get_large(batches, batch).is_completed
     assert len(batches.read_results(batch)) == 3
+
+
+def test_cancel_of_a_batch_that_is_postponed_takes_effect_at_once(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = batches.create(make_lines(2))
+
+    def end_process(*_: object) -> bytes:
+        raise SimulatedCrashError
+
+    monkeypatch.setattr(batches.objects, "read_range", end_process)
+    for _ in range(3):
+        with suppress(SimulatedCrashError):
+            batches.run()
+    monkeypatch.undo()
+    batches.clock.advance(61)  # the lease of the worker ends
+    assert get_large(batches, batch).due_at > batches.clock.now()
+
+    batches.service.cancel(TENANT, batch.id)
+    batches.worker.run(batches.clock.now() + timedelta(seconds=30))
+    assert get_large(batches, batch).is_completed
+    assert {result["status"] for result in batches.read_results(batch)} == {"canceled"}
+    batches.clock.advance(minutes=15)
+    assert batches.store.list_due(batches.clock.now(), limit=PAGE) == []
+    assert len(read_marks(batches)) == 1
 
 
 def test_cancel_of_a_batch_that_fails_is_kept(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.batch_store import (
     batch_from_record,
-    build_new_put,
+    build_puts,
     record_from_batch,
     write_batch,
 )
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import QueryInputTypeDef
+    from types_boto3_dynamodb.type_defs import QueryInputTypeDef, TransactWriteItemTypeDef
 
     from replicate_proxy.jobs.model import Batch, Job
 
@@ -54,10 +54,7 @@ class DynamoLargeBatchStore:
         created = replace(batch, revision=1)
         with translate_dynamodb_errors("create batch"):
             self._client.transact_write_items(
-                TransactItems=[
-                    build_new_put(self._table, record_from_batch(created)),
-                    {"Put": {"TableName": self._table, "Item": to_item(_build_mark(created))}},
-                ]
+                TransactItems=[*build_puts(self._table, created, []), self._build_mark_put(created)]
             )
         return created
 
@@ -76,6 +73,15 @@ class DynamoLargeBatchStore:
             condition="revision = :revision",
             values=values,
         )
+        return saved
+
+    def hasten(self, batch: Batch) -> Batch:
+        """Store the batch with a mark of its time: the earlier mark is listed only when that one is due."""
+        saved = replace(batch, revision=batch.revision + 1)
+        with translate_dynamodb_errors("hasten batch"):
+            self._client.transact_write_items(
+                TransactItems=[*build_puts(self._table, saved, []), self._build_mark_put(saved)]
+            )
         return saved
 
     def has_due(self, now: datetime) -> bool:
@@ -124,6 +130,9 @@ class DynamoLargeBatchStore:
             self._delete(key, condition="reserved_id = :id", values={":id": batch.id})
         self._delete(batch_key(batch.tenant, batch.id))
         self._delete({"pk": _DUE, "sk": _name_mark(batch)})
+
+    def _build_mark_put(self, batch: Batch) -> TransactWriteItemTypeDef:
+        return {"Put": {"TableName": self._table, "Item": to_item(_build_mark(batch))}}
 
     def _move_mark(self, batch: Batch, name: str) -> None:
         """Put the new mark before the old one is deleted: a crash in between leaves both."""

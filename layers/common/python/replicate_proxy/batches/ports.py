@@ -34,6 +34,10 @@ class LargeBatchStore(Protocol):
         """
         ...
 
+    def hasten(self, batch: Batch) -> Batch:
+        """Do the same with a batch that is due earlier than the stored one."""
+        ...
+
     def list_due(self, now: datetime, *, limit: int) -> Sequence[Batch]:
         """Return batches that the worker has to look at, those that have waited for the longest first."""
         ...

@@ -126,15 +126,20 @@ class LargeBatchService:
             if large.cancel_requested_at is not None or large.completed_at is not None:
                 return batch
             try:
-                batch = self._store.replace(
-                    replace(batch, large=replace(large, cancel_requested_at=self._clock.now()))
-                )
+                batch = self._request_cancel(batch, large)
             except ConflictError:
                 continue
             self._checkpoint("ingest.batch_cancel_stored")
             start_worker(self._starter)
             return batch
         raise RetryableError("the batch keeps changing", retry_after=1)
+
+    def _request_cancel(self, batch: Batch, large: LargeBatch) -> Batch:
+        now = truncate_to_milliseconds(self._clock.now())
+        large_canceled = replace(large, cancel_requested_at=now, due_at=min(large.due_at, now))
+        canceled = replace(batch, large=large_canceled)
+        # One that is due later has failed, or ended the process of the worker.
+        return self._store.hasten(canceled) if large.due_at > now else self._store.replace(canceled)
 
     def _find_earlier(self, request: LargeBatchRequest, tenant: str) -> Batch | None:
         """Return the batch of the same request, whose file may be gone by now."""
