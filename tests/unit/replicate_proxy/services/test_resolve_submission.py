@@ -12,6 +12,7 @@ from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.jobs.model import Document, Job, JobStatus, Submission, SubmissionKind
 from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError
+from replicate_proxy.services import resolve_submission
 from tests.support.builders import VERSION
 from tests.support.pipeline import Pipeline
 
@@ -202,6 +203,23 @@ def test_job_is_never_resubmitted_while_an_unreadable_entry_may_be_its_own(pipel
     assert pipeline.get_job(job).status is S.FAILED
     assert pipeline.get_job(job).attempt == 1
     assert pipeline.replicate.predictions.keys() == {"p7"}
+
+
+def test_job_ends_that_was_sent_among_more_predictions_than_can_be_searched(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve_submission, "_MAX_PAGES", 1)
+    job = accept_job_with_lost_request(pipeline)
+    for number in range(101):
+        _list_prediction(pipeline, f"p{number}", "other/app", pipeline.clock.now())
+        pipeline.replicate.predictions[f"p{number}"]["webhook"] = "https://example.com/hook"
+
+    pipeline.pass_time(600)
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
+    pipeline.pass_time(1200)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).attempt) == (S.FAILED, 1)
+    assert len(pipeline.replicate.predictions) == 101
 
 
 def _put_doubtful_job(pipeline: Pipeline, tenant: str, **fields: Any) -> Job:

@@ -4,9 +4,9 @@ Replicate's list of predictions is searched around the time of sending. A predic
 belongs to the job that the URL names. One without may be the job's if its model and input are equal, but just
 as well that of another job with an equal request. The job adopts it only after the time in which a callback
 would have come, only if no job of another tenant can have created it, and only if there is one for each job
-that waits for one. Until then, and where Replicate has deleted the input or lists an entry that cannot be
-read, the job waits: nothing is sent again while its prediction may exist, and nothing is taken that another
-job would have to send again.
+that waits for one. Until then, and where Replicate has deleted the input, lists an entry that cannot be
+read, or has too many to read all, the job waits: nothing is sent again while its prediction may exist, and
+nothing is taken that another job would have to send again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.errors import ConflictError
 from replicate_proxy.jobs.changes import (
     CheckScheduled,
     EndedByProxy,
@@ -92,7 +92,8 @@ class _SearchResult:
     """The job's own prediction, if one names the job; else what may be its own.
 
     `lookalikes` have the job's model and input and no owner. `is_doubtful`: one may be the job's, but its
-    input is deleted, or its entry cannot be read, or another job has ended that it may belong to as well.
+    input is deleted, or its entry cannot be read, or another job has ended that it may belong to as well, or
+    there are too many to look at all of them.
     """
 
     own: UpstreamPrediction | None = None
@@ -229,7 +230,7 @@ class SubmissionResolver:
         past_ids = {past.replicate_id for past in job.past_attempts}
         lookalikes: list[UpstreamPrediction] = []
         is_doubtful = False
-        for page in self._list_around(job):
+        for number, page in enumerate(self._list_around(job), start=1):
             if page.unreadable_count:
                 # Any of them may be the job's own, so that the job must not be sent again.
                 is_doubtful = True
@@ -241,6 +242,10 @@ class SubmissionResolver:
                 if match is _Match.LOOKALIKE:
                     lookalikes.append(prediction)
                 is_doubtful = is_doubtful or match is _Match.DOUBTFUL
+            if number == _MAX_PAGES and page.next_cursor is not None:
+                # The job's own may be among the others, of which there will be as many next time.
+                is_doubtful = True
+                logger.warning("too many predictions around the time of sending", job_id=job.id)
         return _SearchResult(lookalikes=lookalikes, is_doubtful=is_doubtful)
 
     def _match(self, job: Job, prediction: UpstreamPrediction) -> _Match:
@@ -270,7 +275,6 @@ class SubmissionResolver:
             cursor = page.next_cursor
             if cursor is None:
                 return
-        raise RetryableError("too many predictions around the time of sending to search them all")
 
     def _looks_alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
         """Return whether time, model and input match. The deleted input of a prediction matches any input."""
