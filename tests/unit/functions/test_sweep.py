@@ -67,21 +67,51 @@ class FakeSweep:
         return SweepResult({}, finished=True)
 
 
+class BusySweep(FakeSweep):
+    """Has more to do than time: each deletion takes a second, and the checks of jobs all that is left."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+        self.due_deletions = 0
+
+    def delete_jobs(self, deadline: datetime) -> dict[str, int]:
+        removed = 0
+        while removed < self.due_deletions and self.clock.now() < deadline:
+            self.clock.advance(1)
+            removed += 1
+        self.due_deletions -= removed
+        return {"removed": removed}
+
+    def sweep_jobs(self, deadline: datetime) -> SweepResult:
+        self.clock.set(deadline)
+        return SweepResult({}, finished=False)
+
+
 @pytest.fixture
-def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
-    sweep, clock = FakeSweep(), FakeClock()
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def sweep(clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeSweep]:
+    sweep = FakeSweep()
     with mock_aws():
         lease = Lease(build_control_table(create_control_table()), "sweep", clock)
         monkeypatch.setattr(app, "clock", clock)
         monkeypatch.setattr(app, "build_sweep_lease", lambda: lease)
-        monkeypatch.setattr(app, "build_delivery_sweep", lambda: sweep)
-        monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
-        monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
-        monkeypatch.setattr(
-            app, "start_workers", lambda: start_worker(sweep, has_work=lambda: bool(sweep.bulk_operations))
-        )
-        monkeypatch.setattr(app, "build_deletion_sweep", lambda: sweep)
+        replace_parts(monkeypatch, sweep)
         yield sweep
+
+
+def replace_parts(monkeypatch: pytest.MonkeyPatch, sweep: FakeSweep) -> None:
+    monkeypatch.setattr(app, "build_delivery_sweep", lambda: sweep)
+    monkeypatch.setattr(app, "build_slot_repair", lambda: sweep)
+    monkeypatch.setattr(app, "build_sweeper", lambda: sweep)
+    monkeypatch.setattr(
+        app, "start_workers", lambda: start_worker(sweep, has_work=lambda: bool(sweep.bulk_operations))
+    )
+    monkeypatch.setattr(app, "build_deletion_sweep", lambda: sweep)
 
 
 def test_sweep_during_another_one_is_skipped(sweep: FakeSweep) -> None:
@@ -105,3 +135,28 @@ def test_worker_of_bulk_operations_is_started_while_there_are_any(sweep: FakeSwe
 
     assert app.lambda_handler({}, CONTEXT) == RESULT
     assert sweep.started_workers == 1
+
+
+@pytest.mark.usefixtures("sweep")
+def test_checks_of_jobs_that_take_all_the_time_do_not_stop_deletions(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = BusySweep(clock)
+    replace_parts(monkeypatch, sweep)
+    sweep.due_deletions = 8
+
+    assert app.lambda_handler({}, CONTEXT)["deletions"] == {"removed": 5}
+    clock.set(NOW)
+    assert app.lambda_handler({}, CONTEXT)["deletions"] == {"removed": 3}
+
+
+@pytest.mark.usefixtures("sweep")
+def test_deletions_have_the_time_that_the_checks_of_jobs_leave(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep = BusySweep(clock)
+    replace_parts(monkeypatch, sweep)
+    sweep.due_deletions = 100
+    monkeypatch.setattr(sweep, "sweep_jobs", lambda _: SweepResult({}, finished=True))
+
+    assert app.lambda_handler({}, CONTEXT)["deletions"] == {"removed": 47}
