@@ -48,6 +48,12 @@ def test_missing_objects_are_not_found(objects: BatchObjects) -> None:
     assert not objects.exists("x")
 
 
+def test_range_after_the_end_is_not_found(objects: BatchObjects) -> None:
+    objects.put("files/acme/f", b"0123456789")
+    with pytest.raises(NotFoundError):
+        objects.read_range("files/acme/f", 10, 4)
+
+
 def test_parts_become_one_object_also_if_one_is_repeated(objects: BatchObjects) -> None:
     upload = objects.start_upload(KEY)
     first = objects.upload_part(KEY, upload, 1, b"a" * PART_BYTES)

@@ -71,6 +71,8 @@ class FakeBatchObjects:
 
     def read_range(self, key: str, position: int, length: int) -> bytes:
         content = self.read(key)[position : position + length]
+        if not content:
+            raise NotFoundError(key)
         self.max_read_bytes = max(self.max_read_bytes, len(content))
         return content
 

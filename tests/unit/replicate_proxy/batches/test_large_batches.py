@@ -160,6 +160,24 @@ def test_batch_whose_file_is_deleted_ends_with_the_lines_so_far(batches: LargeBa
     assert batches.read_results(batch) == []
 
 
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_batch_whose_file_is_replaced_by_a_shorter_one_ends(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    monkeypatch.setattr(expander_module, "SLICE_LINES", 1)
+    file_id = batches.add_file(make_lines(3))
+    batch = batches.create_from(file_id)
+    # By the form of its upload, which is valid for some minutes.
+    batches.objects.put(batches.files[file_id].object_key, make_lines(lines))
+    for _ in range(2):
+        batches.run()
+        batches.end_jobs()
+    large = batches.get(batch).large
+    assert large is not None
+    assert (large.is_completed, large.lines) == (True, lines)
+    assert "replaced" in (large.error or "")
+
+
 def test_file_is_read_by_ranges_whatever_its_size() -> None:
     content = make_lines(50) + b"y" * 5000 + b"\n" + make_line(52) + b"\r\n" + b"last"
     reads: list[int] = []

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 _MISSING = frozenset({"NoSuchKey", "NoSuchUpload", "NotFound", "404"})
 _RETRYABLE = frozenset({"SlowDown"})
+# The object was replaced by a shorter one.
+_RANGE_MISSING = frozenset({"InvalidRange"})
 # An attempt at a part that was given up has replaced the part later: the upload cannot be completed.
 _PART_REPLACED = frozenset({"InvalidPart"})
 
@@ -27,7 +29,8 @@ class S3BatchObjects:
         self._bucket = bucket
 
     def read_range(self, key: str, position: int, length: int) -> bytes:
-        with translate_aws_errors("read input file", not_found=_MISSING, retryable=_RETRYABLE):
+        missing = _MISSING | _RANGE_MISSING
+        with translate_aws_errors("read input file", not_found=missing, retryable=_RETRYABLE):
             response = self._client.get_object(
                 Bucket=self._bucket, Key=key, Range=f"bytes={position}-{position + length - 1}"
             )

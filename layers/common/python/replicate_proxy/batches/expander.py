@@ -56,7 +56,9 @@ _MAX_INVALID_FIELDS = 5
 _TOKEN_BYTES = 4
 
 _TOO_MANY_LINES = f"The input file has more than {MAX_LINES} lines; those after them are ignored"
-_FILE_GONE = "The input file was deleted before all of its lines were read; the others are missing"
+_FILE_GONE = (
+    "The input file was deleted or replaced before all of its lines were read; the others are missing"
+)
 
 
 class LineParser(Protocol):

@@ -55,7 +55,7 @@ class BatchObjects(Protocol):
     """Input files, the slices of their lines, and files of results."""
 
     def read_range(self, key: str, position: int, length: int) -> bytes:
-        """Return that part of an object. Raises NotFoundError if it is gone."""
+        """Return that part of an object. Raises NotFoundError if it is gone, or ends before the part."""
         ...
 
     def put(self, key: str, body: bytes) -> None: ...
