@@ -8,6 +8,7 @@ import pytest
 from replicate_proxy.concurrency.model import WaitingJob, name_tenant_limit
 from replicate_proxy.jobs.changes import (
     CancelRequested,
+    CheckScheduled,
     Claimed,
     EndedByProxy,
     QueueTimeExceeded,
@@ -21,6 +22,7 @@ from replicate_proxy.jobs.model import (
     Job,
     JobStatus,
     PastAttempt,
+    Waiting,
     WaitReason,
 )
 from replicate_proxy.model_entries.entry import ModelEntry, parse_target
@@ -314,6 +316,38 @@ def test_paused_job_lets_others_go() -> None:
     assert concurrency.queue.take_ids() == [paused.id]
 
     current = concurrency.read(paused)
-    concurrency.gate.step_aside(replace(current, waiting=None, revision=current.revision + 1))
+    concurrency.gate.step_aside(current, replace(current, waiting=None, revision=current.revision + 1))
 
     assert concurrency.queue.take_ids() == [other.id]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ends in the pause", "is sent after it"])
+def test_job_that_is_paused_in_line_leaves_it_until_it_is_resumed(*, ends: bool) -> None:
+    concurrency = make_concurrency(tenant=1)
+    running = send(concurrency, concurrency.create_job())
+    assert running is not None
+    paused = concurrency.create_job(created_at=NOW + timedelta(seconds=1))
+    assert send(concurrency, paused) is None
+
+    pause(concurrency, paused)
+    assert concurrency.slots.list_line(TENANT_LIMIT, count=10) == []
+
+    last = concurrency.create_job(created_at=NOW + timedelta(seconds=2))
+    assert send(concurrency, last) is None
+    if ends:
+        concurrency.apply(paused, CancelRequested())
+    else:
+        assert send(concurrency, paused) is None
+    end(concurrency, running)
+    assert concurrency.queue.take_ids() == [last.id if ends else paused.id]
+
+
+def pause(concurrency: Concurrency, job: Job) -> None:
+    """Dispatch the job of a paused tenant."""
+    before = concurrency.read(job)
+    change = CheckScheduled(
+        expected_status=JobStatus.QUEUED,
+        next_check_at=NOW,
+        waiting=Waiting(reason=WaitReason.OPERATOR_PAUSE, until=NOW),
+    )
+    concurrency.gate.step_aside(before, concurrency.apply(before, change))

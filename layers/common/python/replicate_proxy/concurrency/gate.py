@@ -5,7 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.concurrency.model import WaitingJob, build_holder, needs_slot, occupies_slot
+from replicate_proxy.concurrency.model import (
+    WaitingJob,
+    build_holder,
+    is_in_line,
+    needs_slot,
+    occupies_slot,
+)
 from replicate_proxy.jobs.changes import CheckScheduled, StaleChangeError
 from replicate_proxy.jobs.model import Waiting, WaitReason
 from replicate_proxy.observability import Metric, count, logger
@@ -68,8 +74,14 @@ class SlotGate:
             if not needs_slot(current, name):
                 self._release(name, current)
 
-    def step_aside(self, current: Job) -> None:
-        """Free all slots of a job that an operator has paused, and let others have them."""
+    def step_aside(self, job: Job, current: Job) -> None:
+        """Free all slots of a job that an operator has paused, and let others have them.
+
+        `job` is its record before. It leaves its line: if it ends meanwhile, no change shows that it was
+        there. It takes its place again when it is dispatched after the pause.
+        """
+        if job.waiting is not None and is_in_line(job):
+            self._store.leave_line(job.waiting.limit, [WaitingJob.from_job(job)])
         for limit in self._limits.find(current):
             if not needs_slot(current, limit.name) and self._release(limit.name, current):
                 self._line.advance(limit.name)

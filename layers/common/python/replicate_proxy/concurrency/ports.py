@@ -89,8 +89,8 @@ class ConcurrencyGate(Protocol):
         """Free slots that were acquired for an earlier record of the job, unless it occupies them."""
         ...
 
-    def step_aside(self, current: Job) -> None:
-        """Free all slots of a paused job, and let others have them."""
+    def step_aside(self, job: Job, current: Job) -> None:
+        """Free all slots of a paused job, of which `job` is the record before, and let others have them."""
         ...
 
 
@@ -102,4 +102,4 @@ class NoLimits:
 
     def give_back(self, limit_names: Iterable[str], current: Job) -> None: ...
 
-    def step_aside(self, current: Job) -> None: ...
+    def step_aside(self, job: Job, current: Job) -> None: ...

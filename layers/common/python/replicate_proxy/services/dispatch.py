@@ -230,7 +230,7 @@ class Dispatcher:
         logger.info("create postponed", reason="predictions are paused")
         postponed = self._postpone(job, _PAUSE_DELAY_SECONDS, WaitReason.OPERATOR_PAUSE, pause.reason)
         if postponed is not None:
-            self._concurrency.step_aside(postponed)
+            self._concurrency.step_aside(job, postponed)
 
     def _submit_when_possible(self, job: Job) -> None:
         """Send the job, unless a limit, the circuit breaker or the rate limit makes it wait."""
