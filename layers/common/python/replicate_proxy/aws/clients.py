@@ -28,11 +28,15 @@ if TYPE_CHECKING:
     from types_boto3_ssm import SSMClient
 
 # The SDK gives up after seconds: the queue in front of a function retries the whole message later.
+# By default it sends a checksum with each part, but starts uploads without one, and S3 does not complete
+# those (Amazon S3 API Reference, "UploadPart": the algorithm must be that of CreateMultipartUpload). S3
+# verifies bodies nevertheless, since the SDK signs them.
 _CONFIG = Config(
     connect_timeout=2,
     read_timeout=10,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=32,
+    request_checksum_calculation="when_required",
 )
 _MODELS = Path(__file__).with_name("models")
 # The services of `get_client`, and the one by which credentials of a role are obtained outside of Lambda.
@@ -86,9 +90,6 @@ def get_presigning_client(*, accelerated: bool = False) -> S3Client:
     By default they name the global endpoint, which redirects to the region for new buckets. A redirect
     invalidates the signature and drops the body of a form. With `accelerated` they use S3 Transfer
     Acceleration, which the local AWS does not have.
-
-    The SDK would start uploads in parts with a checksum that every part must have, but browsers send none
-    (Amazon S3 API Reference, "CreateMultipartUpload", `x-amz-checksum-algorithm`).
     """
     options = Config(
         signature_version="s3v4",
@@ -97,7 +98,6 @@ def get_presigning_client(*, accelerated: bool = False) -> S3Client:
             "us_east_1_regional_endpoint": "regional",
             "use_accelerate_endpoint": accelerated and not os.environ.get("AWS_ENDPOINT_URL"),
         },
-        request_checksum_calculation="when_required",
     )
     client: S3Client = _get_session().create_client("s3", config=_CONFIG.merge(options))
     return client
