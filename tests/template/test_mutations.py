@@ -167,8 +167,27 @@ CASES: list[Case] = [
     (messaging.check_stream_consumers, "default", put(f"{STREAM_SOURCE}/FunctionResponseTypes", [])),
     (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/RetryPolicy")),
     (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/DeadLetterConfig")),
-    (messaging.check_event_targets, "default", put("EventQueuesPolicy")),
+    (messaging.check_event_targets, "default", put("HarvestQueuePolicy")),
+    (messaging.check_event_targets, "default", put("BusDeadLetterQueuePolicy")),
     (messaging.check_event_targets, "default", put(f"{RULE_TARGET}/SqsParameters")),
+    (
+        messaging.check_policies_of_queues_and_topics,
+        "default",
+        append("TrackQueuePolicy/Properties/Queues", {"Ref": "NotifyQueue"}),
+    ),
+    (
+        messaging.check_policies_of_queues_and_topics,
+        "default",
+        put(
+            "TrackQueuePolicy/Properties/PolicyDocument/Statement/0/Resource",
+            [{"Fn::GetAtt": ["TrackQueue", "Arn"]}, {"Fn::GetAtt": ["HarvestQueue", "Arn"]}],
+        ),
+    ),
+    (
+        messaging.check_policies_of_queues_and_topics,
+        "default",
+        put("TrackQueuePolicy/Properties/Queues/0", {"Ref": "HarvestQueue"}),
+    ),
     (messaging.check_asynchronous_invocations, "default", put("SweepFunctionEventInvokeConfig")),
     (
         messaging.check_redrives_of_invocations,

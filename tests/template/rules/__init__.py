@@ -14,6 +14,7 @@ RULES: tuple[Rule, ...] = (
     messaging.check_queue_consumers,
     messaging.check_stream_consumers,
     messaging.check_event_targets,
+    messaging.check_policies_of_queues_and_topics,
     messaging.check_asynchronous_invocations,
     messaging.check_redrives_of_invocations,
     messaging.check_dead_letter_alarms,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
-from tests.template.effective_permissions import get_function_permissions
+from tests.template.effective_permissions import as_list, get_function_permissions
 from tools.template.stack import Resource, Stack, build_function_arn, referenced_id
 
 _VISIBILITY_FACTOR = 6  # AWS Lambda Developer Guide, "Configuring a queue to use with Lambda"
@@ -84,6 +85,29 @@ def check_event_targets(stack: Stack) -> list[str]:
                 if not _policy_lets_send(stack, rule, queue)
             ]
     return violations
+
+
+def check_policies_of_queues_and_topics(stack: Stack) -> list[str]:
+    """Each policy is about a single queue or topic, and nothing has two policies.
+
+    Amazon SQS Developer Guide, "Special information for SQS policies", and Amazon SNS Developer Guide,
+    "Special information for Amazon SNS policies": no statements that cover different queues or topics. A
+    policy replaces the one that is there.
+    """
+    violations = []
+    attached = []
+    for kind, list_name in (("SQS::QueuePolicy", "Queues"), ("SNS::TopicPolicy", "Topics")):
+        for policy in stack.of_type(kind):
+            targets = [referenced_id(target) for target in policy.properties[list_name]]
+            attached += targets
+            if len(targets) != 1:
+                violations.append(f"{policy.id}: is attached to {len(targets)} {list_name.lower()}")
+            for statement in policy.properties["PolicyDocument"]["Statement"]:
+                covered = [referenced_id(arn) for arn in as_list(statement["Resource"])]
+                if covered != targets[:1]:
+                    violations.append(f"{policy.id}: has a statement about {', '.join(covered)}")
+    repeated = sorted(name for name, count in Counter(attached).items() if count > 1)
+    return violations + [f"{name}: has several policies, of which one remains" for name in repeated]
 
 
 def check_asynchronous_invocations(stack: Stack) -> list[str]:
@@ -229,8 +253,9 @@ def _policy_lets_send(stack: Stack, rule: Resource, queue: str) -> bool:
         if queue not in {referenced_id(reference) for reference in policy.properties["Queues"]}:
             continue
         for statement in policy.properties["PolicyDocument"]["Statement"]:
-            senders = {referenced_id(arn) for arn in statement["Condition"]["ArnEquals"]["aws:SourceArn"]}
-            resources = {referenced_id(arn) for arn in statement["Resource"]}
+            sources = as_list(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
+            senders = {referenced_id(arn) for arn in sources}
+            resources = {referenced_id(arn) for arn in as_list(statement["Resource"])}
             if statement["Effect"] == "Allow" and queue in resources and rule.id in senders:
                 return True
     return False
