@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, cast, get_args, get_overloads
 
+import botocore.session
 import pytest
 from botocore.exceptions import UnknownServiceError
 
+from replicate_proxy.aws import clients
 from replicate_proxy.aws.clients import get_client
 from tests.support.handlers import clear_clients
 
@@ -37,3 +39,12 @@ def test_declared_service_has_a_client(name: str) -> None:
 def test_other_service_has_none() -> None:
     with pytest.raises(UnknownServiceError):
         get_client(cast("Literal['s3']", "ec2"))
+
+
+@pytest.mark.parametrize("name", ["sso", "sso-oidc", "sts"])
+def test_tools_can_obtain_credentials_for_profiles_of_an_operator(name: str) -> None:
+    """botocore creates these clients in the same session: for IAM Identity Center, and for roles."""
+    client = clients._get_session().create_client(name)
+
+    usual = botocore.session.get_session().create_client(name)
+    assert client.meta.endpoint_url == usual.meta.endpoint_url

@@ -39,7 +39,8 @@ _CONFIG = Config(
     request_checksum_calculation="when_required",
 )
 _MODELS = Path(__file__).with_name("models")
-# The services of `get_client`, and the one by which credentials of a role are obtained outside of Lambda.
+# The services of `get_client`, and those by which tools obtain credentials outside of Lambda: IAM Identity
+# Center, and the roles of profiles.
 _SERVICES = (
     "apigateway",
     "cloudwatch",
@@ -52,6 +53,8 @@ _SERVICES = (
     "sns",
     "sqs",
     "ssm",
+    "sso",
+    "sso-oidc",
     "sts",
 )
 
