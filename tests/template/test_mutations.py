@@ -370,6 +370,19 @@ CASES: list[Case] = [
     (data.check_customer_managed_key, "everything", put("EventArchive/Properties/KmsKeyIdentifier")),
     (data.check_customer_managed_key, "everything", put("EventBus/Properties/DeadLetterConfig")),
     (data.check_customer_managed_key, "everything", put("DataKey/Properties/KeyPolicy/Statement/2")),
+    (
+        data.check_customer_managed_key,
+        "everything",
+        put(
+            "DataKey/Properties/KeyPolicy/Statement/2/Condition",
+            {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        ),
+    ),
+    (
+        data.check_customer_managed_key,
+        "everything",
+        put("DataKey/Properties/KeyPolicy/Statement/3/Action", ["kms:Decrypt", "kms:GenerateDataKey*"]),
+    ),
     (api.check_authorization, "default", put_in_method("/v1/predictions", "post", "security")),
     (
         api.check_authorization,

@@ -28,6 +28,10 @@ _ENCRYPTED_TYPES = (
 _PERMANENT_TABLES = frozenset({"AuditTable"})
 # EventBridge User Guide, "Authorizing EventBridge to use a customer managed key" and "Encrypting archives"
 _EVENT_KEY_ACTIONS = {"kms:DescribeKey", "kms:Decrypt", "kms:GenerateDataKey*", "kms:ReEncrypt*"}
+# EventBridge User Guide, "Troubleshooting": what it needs to send to an encrypted queue. Conditions on the
+# source are not supported then (Amazon SNS Developer Guide, "Managing encryption keys", about topics;
+# https://github.com/awslabs/landing-zone-accelerator-on-aws/issues/407).
+_EVENT_TARGET_ACTIONS = {"kms:Decrypt", "kms:GenerateDataKey*"}
 
 
 def check_tables(stack: Stack) -> list[str]:
@@ -164,13 +168,14 @@ def _check_event_encryption(stack: Stack) -> list[str]:
         if referenced_id(bus.properties.get("DeadLetterConfig", {}).get("Arn")) not in queues
     ]
     for key in stack.of_type("KMS::Key"):
-        allowed = {
-            action
-            for statement in key.properties["KeyPolicy"]["Statement"]
-            if "events.amazonaws.com" in as_list(statement["Principal"].get("Service", []))
-            for action in as_list(statement["Action"])
-        }
-        missing = sorted(_EVENT_KEY_ACTIONS - allowed)
+        allowed: set[str] = set()
+        unconditional: set[str] = set()
+        for statement in key.properties["KeyPolicy"]["Statement"]:
+            if "events.amazonaws.com" in as_list(statement["Principal"].get("Service", [])):
+                actions = set(as_list(statement["Action"]))
+                allowed |= actions
+                unconditional |= set() if "Condition" in statement else actions
+        missing = sorted((_EVENT_KEY_ACTIONS - allowed) | (_EVENT_TARGET_ACTIONS - unconditional))
         violations += [f"{key.id}: EventBridge lacks {action}" for action in missing]
     return violations
 
