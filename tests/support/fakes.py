@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -347,12 +348,19 @@ class FakeHarvestQueue:
         self.sent.append((event, delay_seconds))
 
 
+# All but the characters that a message may have (Amazon SQS API reference, SendMessage).
+_REJECTED_BY_SQS = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
 def build_queue_body(event: Event) -> str:
     """Return the event as a rule of the event bus puts it on a queue."""
-    return json.dumps(
+    body = json.dumps(
         {
             "detail-type": event.name.value,
             "source": event.source.value,
             "detail": json.loads(event.to_detail()),
-        }
+        },
+        ensure_ascii=False,
     )
+    assert not _REJECTED_BY_SQS.search(body)
+    return body

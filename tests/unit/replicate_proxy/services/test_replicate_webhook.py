@@ -240,6 +240,20 @@ def test_large_prediction_is_stored_and_loaded_again(stack: WebhookStack) -> Non
     assert stack.documents.load(change.output) == large["output"]
 
 
+@pytest.mark.parametrize(
+    "code_point", [0, 8, 11, 0x1F, 0xD800, 0xDFFF, 0xFDD0, 0xFFFD, 0xFFFE, 0xFFFF, 0x1FFFE]
+)
+def test_queue_takes_every_event_and_its_reader_gets_the_text(stack: WebhookStack, code_point: int) -> None:
+    text = f"<{chr(code_point)}>"
+    stack.handler.handle_webhook(*stack.make_request({**PREDICTION, "output": text}))
+
+    (report,) = stack.parse_reports()
+    loaded = ReportLoader(stack.documents).load(report)
+    assert loaded.prediction
+    is_surrogate = 0xD800 <= code_point <= 0xDFFF
+    assert loaded.prediction["output"] == ("<\N{REPLACEMENT CHARACTER}>" if is_surrogate else text)
+
+
 def test_webhook_can_be_retried_when_bus_is_unavailable(stack: WebhookStack) -> None:
     stack.bus.faults.fail("publish")
     request = stack.make_request()

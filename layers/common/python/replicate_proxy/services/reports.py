@@ -1,12 +1,14 @@
 """Publish Replicate's reports on the bus (webhook, sweep) and load them from it (track, harvest).
 
-An event is limited in size, so a large prediction is stored in S3 and the event carries its object key (the
-claim check pattern). The objects are under `events/` and expire by a lifecycle rule of the bucket.
+An event is limited in size and in the characters that a queue takes, so a prediction that exceeds either is
+stored in S3 and the event carries its object key (the claim check pattern). The objects are under `events/`
+and expire by a lifecycle rule of the bucket.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 
 # An EventBridge entry may have 256 kB (Amazon EventBridge quotas); the envelope and JSON escapes need room.
 _MAX_INLINE_BYTES = 180_000
+
+# SQS rejects a message with a character outside of XML's (Amazon SQS API reference, SendMessage). Of those,
+# JSON escapes the control characters, and half a surrogate pair is not in what was read from Replicate.
+_REJECTED_CHARACTERS = re.compile("[\ufffe\uffff]")
 
 
 class ObjectStore(Protocol):
@@ -47,8 +53,9 @@ class ReportPublisher:
     def publish(self, report: PredictionReport, *, has_progress: bool = False) -> None:
         """Publish the report. Raises RetryableError on failure."""
         # Measured as the event has it: other white space, escapes and numbers than Replicate's body.
-        prediction = json.dumps(report.prediction, ensure_ascii=False).encode()
-        if len(prediction) > self._max_inline_bytes:
+        text = json.dumps(report.prediction, ensure_ascii=False)
+        prediction = text.encode()
+        if len(prediction) > self._max_inline_bytes or _REJECTED_CHARACTERS.search(text):
             report = self._offload(report, prediction)
         self._bus.publish([report.to_event(has_progress=has_progress)])
 
