@@ -125,6 +125,25 @@ def test_text_and_logs_grow_while_the_client_polls(client: Client) -> None:
     assert all(seen[-1][1].startswith(output) for _, output in seen)
 
 
+def test_text_that_the_client_has_read_is_not_continued_by_another_attempt(
+    client: Client, simulator: SimulatorClient
+) -> None:
+    error = "Prediction interrupted; please retry (code: PA)"
+    words = [f"word {number} " for number in range(6)]
+    model_input = {"hold": True, "latency": 6, "partial": [words[:count] for count in range(1, 7)]}
+    prediction = client.predictions.create(model="local/lab", input=model_input)
+    pieces = prediction.output_iterator()
+    read = [next(pieces)]
+    [replicate_prediction] = simulator.find_predictions(prediction.id)
+    simulator.complete_prediction(replicate_prediction["id"], status="failed", error=error)
+
+    with pytest.raises(ModelError, match="please retry"):
+        read.extend(pieces)
+
+    assert read == words[: len(read)]
+    assert len(simulator.find_predictions(prediction.id)) == 1
+
+
 def test_cancel_cancels_the_prediction_on_replicate(client: Client, simulator: SimulatorClient) -> None:
     prediction = client.predictions.create(model="local/lab", input={"hold": True})
 

@@ -10,6 +10,7 @@ from replicate_proxy.aws.job_records import job_from_record, record_from_job
 from replicate_proxy.jobs.changes import Rejected
 from replicate_proxy.jobs.model import (
     AttemptOutcome,
+    Document,
     Fallback,
     FallbackCause,
     Job,
@@ -98,6 +99,14 @@ def test_job_goes_on_at_once_if_its_target_is_gone() -> None:
 )
 def test_job_ends_without_fallback(fields: dict[str, Any]) -> None:
     assert apply_change(make_job_with_fallbacks(S.SUBMITTING, **fields), GONE).status is S.FAILED
+
+
+def test_job_ends_without_fallback_once_its_output_may_be_read() -> None:
+    fields = {"started_at": NOW, "partial_output": Document(text='["The"]')}
+
+    failed = fail_transiently(make_job_with_fallbacks(S.PROCESSING, **fields))
+
+    assert (failed.status, failed.submission) == (S.FAILED, FIRST)
 
 
 def test_other_rejections_and_failures_end_the_job() -> None:

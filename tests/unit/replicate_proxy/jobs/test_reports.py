@@ -93,6 +93,15 @@ class TestTransientFailure:
 
         assert apply_change(job, make_report("failed", error="(code: PA)")).status is S.FAILED
 
+    def test_job_is_not_retried_once_its_output_may_be_read(self) -> None:
+        """The Python client yields what a later output has beyond the one that it saw before."""
+        running = apply_change(
+            make_job(S.PROCESSING), make_report("processing", partial_output=Document(text='["The"]'))
+        )
+        failed = apply_change(running, make_report("failed", error="(code: PA)"))
+
+        assert (failed.status, failed.error, failed.past_attempts) == (S.FAILED, "(code: PA)", ())
+
     @pytest.mark.parametrize("error", ["CUDA out of memory (E1001)", "", "E98281", "code: PAST"])
     def test_other_failure_is_final(self, error: str) -> None:
         assert apply_change(make_job(S.PROCESSING), make_report("failed", error=error)).status is S.FAILED

@@ -174,14 +174,22 @@ def test_data_that_replicate_removed_is_no_progress(prediction: RunningPredictio
     assert prediction.read_twice()["status"] == "processing"
 
 
-def test_new_attempt_forgets_the_partial_output(prediction: RunningPrediction) -> None:
+def test_prediction_whose_text_may_be_read_is_not_run_again(prediction: RunningPrediction) -> None:
     prediction.report(output=["word"])
     prediction.read_twice()
-    prediction.pipeline.replicate.finish("p1", "failed", error="Director: unexpected error (E9828)")
-    prediction.pipeline.send_webhook("p1")
-    prediction.pipeline.drain_messages()
+    shown = prediction.finish(status="failed", output=["word"], error="Director: unexpected error (E9828)")
+
+    assert prediction.job.attempt == 1
+    assert (shown["status"], shown["output"]) == ("failed", ["word"])
+
+
+def test_prediction_whose_logs_alone_are_read_is_run_again(prediction: RunningPrediction) -> None:
+    prediction.report(logs="10%")
+    prediction.read_twice()
+    shown = prediction.finish(status="failed", error="Director: unexpected error (E9828)")
+
     assert prediction.job.attempt == 2
-    assert "output" not in prediction.read()
+    assert shown["logs"] == ""
 
 
 class TestRequester:

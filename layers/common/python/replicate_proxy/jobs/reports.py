@@ -153,7 +153,7 @@ def _apply_succeeded(job: Job, change: Reported, now: datetime, timeouts: JobTim
 
 def _apply_failed(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
     error = change.error or "Prediction failed without an error message"
-    if _TRANSIENT_ERROR.search(error):
+    if _TRANSIENT_ERROR.search(error) and not _may_be_read(job):
         if _should_retry(job, timeouts):
             return start_new_attempt(job, now, timeouts, outcome=AttemptOutcome.FAILED, reason=error)
         if can_fall_back(job, FallbackCause.TRANSIENT_FAILURE):
@@ -161,12 +161,18 @@ def _apply_failed(job: Job, change: Reported, now: datetime, timeouts: JobTimeou
     return finish(_keep_output(job, change, now), JobStatus.FAILED, now, error=error)
 
 
-def _should_retry(job: Job, timeouts: JobTimeouts) -> bool:
-    """Return whether retries of what runs are left, and no cancel was requested.
+def _may_be_read(job: Job) -> bool:
+    """Return whether a caller may have read a part of the output: from the stream, or while it polled.
 
-    A caller that reads the stream has seen the failure, so it must remain what the record says.
+    Clients add to what they have read what a later response has beyond it, so the output of a new attempt
+    would be mixed with that of this one. A caller that reads the stream has also seen the failure.
     """
-    if job.cancel_requested_at is not None or job.is_streamed:
+    return job.is_streamed or job.partial_output is not None
+
+
+def _should_retry(job: Job, timeouts: JobTimeouts) -> bool:
+    """Return whether retries of what runs are left, and no cancel was requested."""
+    if job.cancel_requested_at is not None:
         return False
     failures = sum(
         past.outcome is AttemptOutcome.FAILED and past.target in {None, job.submission.target}
