@@ -2,6 +2,7 @@
 
 ProxyError
 ├── RetryableError       retry later
+│   └── UnconfirmedWriteError   look first whether the write took effect
 ├── PermanentError       do not retry: record it
 ├── ConflictError        another writer changed the record: read it again
 ├── DuplicateError       the work is already done or in progress
@@ -33,6 +34,10 @@ class RetryableError(ProxyError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UnconfirmedWriteError(RetryableError):
+    """A write that was not confirmed: it may have taken effect, or take effect later."""
 
 
 class PermanentError(ProxyError):

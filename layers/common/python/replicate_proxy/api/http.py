@@ -20,6 +20,7 @@ from replicate_proxy.errors import (
     InvalidField,
     NotFoundError,
     RetryableError,
+    UnconfirmedWriteError,
     UnknownNameError,
 )
 from replicate_proxy.observability import logger
@@ -35,6 +36,12 @@ type Response = dict[str, Any]
 
 _DEFAULT_RETRY_AFTER_SECONDS = 5
 _MAX_BODY_BYTES = 256_000
+_UNCONFIRMED_DETAIL = (
+    "It is not certain that nothing was recorded. Before you repeat the request, look in the list of"
+    " predictions or batches in a minute; with an Idempotency-Key, a request is safe to repeat"
+)
+# Without it, version 2 of Replicate's Python client repeats every request that gets a 5xx, creates included.
+_NO_AUTOMATIC_RETRY = {"x-should-retry": "false"}
 
 
 @dataclass(frozen=True)
@@ -186,9 +193,13 @@ def problem_from_error(error: Exception) -> Response:
         case RetryableError() | ConflictError():
             logger.warning("request failed, caller may retry", reason=str(error))
             retry_after = error.retry_after if isinstance(error, RetryableError) else None
-            seconds = int(retry_after or _DEFAULT_RETRY_AFTER_SECONDS)
+            is_unconfirmed = isinstance(error, UnconfirmedWriteError)
             return problem_response(
-                503, "Service unavailable", "Try again in a moment", retry_after_seconds=seconds
+                503,
+                "Service unavailable",
+                _UNCONFIRMED_DETAIL if is_unconfirmed else "Try again in a moment",
+                headers=_NO_AUTOMATIC_RETRY if is_unconfirmed else None,
+                retry_after_seconds=int(retry_after or _DEFAULT_RETRY_AFTER_SECONDS),
             )
         case _:
             logger.exception("unexpected error")

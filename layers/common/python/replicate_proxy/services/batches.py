@@ -16,8 +16,10 @@ from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.services.batch_reader import BatchReader, BatchState
 from replicate_proxy.services.ingest import (
     find_reserved_id,
+    find_written,
     log_job_accepted,
     reserve_id,
+    unconfirmed_write,
 )
 from replicate_proxy.services.input_check import accept_all, check_batch
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -151,9 +153,9 @@ class BatchService:
             else:
                 self._budgets.create(jobs, hold, batch=batch)
         except (ConflictError, RetryableError) as error:
-            stored = self._store.get(principal.tenant, batch_id)
+            stored = find_written(self._store.get, principal.tenant, batch_id, idempotency_key)
             if stored is None:
-                raise RetryableError("the batch could not be recorded") from error
+                raise unconfirmed_write(idempotency_key) from error
             if stored.job_ids != batch.job_ids:
                 return self._replay(stored)
             # The write succeeded and only its response was lost.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import ApiError, ConflictError, RetryableError
+from replicate_proxy.errors import ApiError, ConflictError, RetryableError, UnconfirmedWriteError
 from replicate_proxy.ids import generate_id, hash_idempotency_key, min_id_at
 from replicate_proxy.jobs.model import (
     SHARED_ACCOUNT,
@@ -156,8 +156,7 @@ class JobCreator:
 
         Raises a 409 ApiError if the key was used for another request, a 422 ApiError if the model does not
         take the input, a 402 ApiError if the job does not fit into a budget, and RetryableError if the job is
-        not stored. A write that was not confirmed may take effect later; with a key, a repetition finds that
-        job.
+        not stored: UnconfirmedWriteError if it may be after all, unless a repetition finds it by its key.
         """
         started_at = self._clock.now()
         try:
@@ -197,11 +196,11 @@ class JobCreator:
             else:
                 hold = self._budgets.create([job], hold)
         except (ConflictError, RetryableError) as error:
-            stored = self._store.get(principal.tenant, job_id)
+            stored = find_written(self._store.get, principal.tenant, job_id, request.idempotency_key)
             if stored is None:
                 if isinstance(error, ConflictError) and self._store.is_deleted(principal.tenant, job_id):
                     raise prediction_deleted() from error
-                raise RetryableError("the job could not be recorded") from error
+                raise unconfirmed_write(request.idempotency_key) from error
             if format_timestamp(stored.created_at) != format_timestamp(job.created_at):
                 return self._replay(stored)
             # The write succeeded and only its response was lost.
@@ -299,6 +298,22 @@ def prediction_deleted() -> ApiError:
         "Prediction deleted",
         "The prediction of this Idempotency-Key was deleted. Use another key to create a new one",
     )
+
+
+def find_written[T](
+    read: Callable[[str, str], T | None], tenant: str, record_id: str, idempotency_key: str | None
+) -> T | None:
+    """Return the record whose write was not confirmed, None if it is not there. Raises RetryableError."""
+    try:
+        return read(tenant, record_id)
+    except RetryableError as error:
+        raise unconfirmed_write(idempotency_key) from error
+
+
+def unconfirmed_write(idempotency_key: str | None) -> RetryableError:
+    """Return the error of a create whose write may take effect later; with a key, it is safe to repeat."""
+    message = "the write was not confirmed"
+    return UnconfirmedWriteError(message) if idempotency_key is None else RetryableError(message)
 
 
 def reserve_id(

@@ -15,7 +15,12 @@ from replicate_proxy.errors import ConflictError, NotFoundError, RetryableError,
 from replicate_proxy.ids import hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
-from replicate_proxy.services.ingest import find_reserved_id, reserve_id
+from replicate_proxy.services.ingest import (
+    find_reserved_id,
+    find_written,
+    reserve_id,
+    unconfirmed_write,
+)
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
@@ -107,9 +112,9 @@ class LargeBatchService:
         try:
             batch = self._store.create(batch)
         except (ConflictError, RetryableError) as error:
-            stored = self._store.get(principal.tenant, batch_id)
+            stored = find_written(self._store.get, principal.tenant, batch_id, request.idempotency_key)
             if stored is None:
-                raise RetryableError("the batch could not be recorded") from error
+                raise unconfirmed_write(request.idempotency_key) from error
             return stored, stored.created_at != batch.created_at
         self._checkpoint("ingest.batch_stored")
         logger.info("batch accepted", batch_id=batch.id, tenant=batch.tenant, bytes=file.size_bytes)

@@ -224,6 +224,36 @@ def test_create_returns_503_with_retry_after_when_table_fails(api: PredictionApi
     assert problem["retry_after"] == int(headers["retry-after"]) > 0
 
 
+@pytest.mark.parametrize("is_unreadable", [False, True])
+def test_create_whose_write_is_not_confirmed_asks_clients_not_to_repeat_it(
+    api: PredictionApi, is_unreadable: bool
+) -> None:
+    """The beta of Replicate's Python client repeats every other 5xx (_base_client.py, _should_retry)."""
+    api.pipeline.store.faults.fail("create")
+    if is_unreadable:
+        api.pipeline.store.faults.fail("get")
+    status, problem, headers = api.post()
+
+    assert (status, headers["x-should-retry"]) == (503, "false")
+    assert "not certain that nothing was recorded" in problem["detail"]
+
+
+def test_create_with_an_idempotency_key_may_be_repeated_after_a_503(api: PredictionApi) -> None:
+    api.pipeline.store.faults.fail("create")
+    status, problem, headers = api.post(headers={"Idempotency-Key": "order-1"})
+
+    assert (status, problem["detail"]) == (503, "Try again in a moment")
+    assert "x-should-retry" not in headers
+
+
+def test_create_that_fails_before_its_write_may_be_repeated(api: PredictionApi) -> None:
+    api.pipeline.documents.faults.fail("save")
+    status, _, headers = api.post()
+
+    assert status == 503
+    assert "x-should-retry" not in headers
+
+
 def test_create_with_used_idempotency_key_is_replayed(api: PredictionApi) -> None:
     key = {"Idempotency-Key": "order-1"}
     first, second = api.post(headers=key), api.post(headers=key)
