@@ -142,6 +142,7 @@ API = "Api/Properties/Body"
 POLICY = f"{API}/x-amazon-apigateway-policy/Fn::If/1/Statement"
 RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
+RETRY_AFTER = "responseParameters/gatewayresponse.header.Retry-After"
 STAGE = "ApiStage/Properties"
 DISTRIBUTION = "OutputsDistribution/Properties/DistributionConfig"
 STREAMS_POLICY = "StreamsOriginRequestPolicy/Properties/OriginRequestPolicyConfig"
@@ -434,6 +435,7 @@ CASES: list[Case] = [
     ),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/UNAUTHORIZED")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/responseParameters", {})),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/QUOTA_EXCEEDED/{RETRY_AFTER}", "'3600'")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/BAD_REQUEST_BODY/statusCode", 400)),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/AUTHORIZER_CONFIGURATION_ERROR")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/{ALLOW_ORIGIN}", "'*'")),
