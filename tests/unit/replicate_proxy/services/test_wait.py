@@ -57,7 +57,8 @@ def measure_wait(clock: FakeClock, waiter: JobWaiter, timeout_seconds: float, *,
         (60, 1, 25),
         (60, 6, 21),  # a cold start of 6 s leaves 29 - 6 - 2
         (60, 20, 7),
-        (5, 20, 5),
+        (5, 0.7, 4.3),
+        (5, 20, 0),
         (60, 27, 0),
         (60, 28.5, 0),
         (60, 3600, 25),  # the event of an old request, sent again

@@ -54,10 +54,12 @@ class JobWaiter:
     ) -> Job | None:
         """Return the job once it is final, or as it is when the timeout ends.
 
-        `received_at` is when the API received the request. Returns None without waiting if too many requests
-        wait already.
+        `received_at` is when the API received the request, from which the timeout counts (RFC 7240, section
+        4.3): Replicate's Python client gives up half a second after it. Returns None without waiting if too
+        many requests wait already.
         """
-        return self.wait_until(job, _is_terminal, timeout_seconds, received_at=received_at)
+        seconds_left = timeout_seconds - self._calculate_age_seconds(received_at)
+        return self.wait_until(job, _is_terminal, seconds_left, received_at=received_at)
 
     def wait_until(
         self,
@@ -77,12 +79,15 @@ class JobWaiter:
 
     def _calculate_deadline(self, timeout_seconds: float, received_at: datetime | None) -> datetime:
         now = self.clock.now()
-        deadline = now + timedelta(seconds=min(timeout_seconds, self.max_wait_seconds))
-        api_timeout = timedelta(seconds=self.api_timeout_seconds)
+        age_seconds = self._calculate_age_seconds(received_at)
+        seconds_left = self.api_timeout_seconds - _RESPONSE_SECONDS - age_seconds
+        return now + timedelta(seconds=min(timeout_seconds, self.max_wait_seconds, seconds_left))
+
+    def _calculate_age_seconds(self, received_at: datetime | None) -> float:
+        """Return how long ago the API received the request, 0 if that is not known."""
+        age_seconds = (self.clock.now() - received_at).total_seconds() if received_at else 0.0
         # An event that is older than any request can be is a sample or a replay.
-        if received_at is None or not timedelta(0) <= now - received_at <= api_timeout:
-            return deadline
-        return min(deadline, received_at + api_timeout - timedelta(seconds=_RESPONSE_SECONDS))
+        return age_seconds if 0 <= age_seconds <= self.api_timeout_seconds else 0.0
 
     def _wait(
         self, job: Job, is_done: Callable[[Job], bool], deadline: datetime, interval_seconds: float
