@@ -312,6 +312,21 @@ class TestPreferWait:
         assert "preference-applied" not in headers
         assert api.pipeline.elapsed_seconds == 0
 
+    def test_running_replay_is_shown_as_starting_while_too_many_wait(self, api: PredictionApi) -> None:
+        """Clients take any other status of a response to `Prefer: wait` for the end."""
+        headers = {"Idempotency-Key": "order-1", "Prefer": "wait"}
+        created = api.post(headers=headers)[1]
+        api.pipeline.replicate.start("p1")
+        api.pipeline.send_webhook("p1")
+        api.pipeline.drain_messages()
+        api.wait_limiter.has_place = False
+        assert api.get_prediction(created["id"])[1]["status"] == "processing"
+
+        status, replayed, headers = api.post(headers=headers)
+
+        assert (status, replayed["id"], replayed["status"]) == (201, created["id"], "starting")
+        assert headers["idempotent-replayed"] == "true"
+
     def test_wait_is_shorter_by_the_time_since_the_request_was_received(self, api: PredictionApi) -> None:
         received_at = int((NOW - timedelta(seconds=10)).timestamp() * 1000)
         event = make_event("POST", "/v1/predictions", body=CREATE_BODY, headers={"Prefer": "wait"})

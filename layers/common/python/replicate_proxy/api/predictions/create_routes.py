@@ -82,8 +82,10 @@ def _build_create_response(
         job = waited_job
         headers["preference-applied"] = f"wait={wait_seconds}"
     has_waited_in_vain = waited_job is not None and not job.is_terminal
+    # A replayed job may run already: clients that asked to wait poll only a prediction that is starting.
+    is_wait_expired = wait_seconds is not None and not job.is_terminal
     try:
-        view = renderer.render(job, wait_expired=has_waited_in_vain)
+        view = renderer.render(job, wait_expired=is_wait_expired)
     except RetryableError as error:
         if result.is_replay:
             raise
