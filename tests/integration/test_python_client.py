@@ -211,6 +211,7 @@ def test_search_by_query_method_raises_replicate_error(client: Client) -> None:
         client.models.search("image")
 
     assert raised.value.status == 404
+    assert "GET /v1/search" in str(raised.value.detail)
 
 
 def test_uploaded_file_can_be_an_input_that_the_model_reads_at_its_url(

@@ -191,7 +191,10 @@ test("refused methods throw an error that says what to use", async () => {
 
 // API Gateway has no method QUERY, see docs/api.md; GET /v1/search is there instead.
 test("models.search throws an error", async () => {
-  await assert.rejects(replicate.models.search("image"), (error) => error.response.status === 404);
+  await assert.rejects(
+    replicate.models.search("image"),
+    (error) => error.response.status === 404 && /GET \/v1\/search/.test(error.message),
+  );
 });
 
 describe("webhooks", () => {
