@@ -1,5 +1,6 @@
 // npm `@ai-sdk/replicate` 3 with npm `ai` 7, unmodified.
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 import { createReplicate } from "@ai-sdk/replicate";
 import {
@@ -13,6 +14,7 @@ import {
   assertMp4,
   cancelAndWait,
   createProvider,
+  createPublicFetch,
   download,
   waitForPoll,
 } from "./ai-sdk.js";
@@ -59,6 +61,29 @@ test("generateImage throws the error of a failed model", async () => {
     }),
     /out of paint/,
   );
+});
+
+test("a generateImage that is repeated after a failed download is one prediction with an Idempotency-Key", async () => {
+  const { fetch, requests } = createPublicFetch();
+  let failures = 1;
+  async function failFirstDownload(url, init) {
+    const response = await fetch(url, init);
+    if (!String(url).startsWith(PUBLIC_OUTPUTS_URL) || failures-- <= 0) return response;
+    return new Response("", { status: 503 });
+  }
+  const { replicate } = createProvider(createReplicate, PROXY_KEY, { fetch: failFirstDownload, requests });
+
+  const { images } = await generateImage({
+    model: replicate.image("black-forest-labs/flux-schnell"),
+    prompt: "a lighthouse",
+    headers: { "Idempotency-Key": randomUUID() },
+  });
+
+  assert.equal(images.length, 1);
+  const outputs = requests.filter(({ url }) => url.startsWith(PUBLIC_OUTPUTS_URL)).map(({ url }) => url);
+  // If it sends one create, `ai` repeats the download alone: say so in docs/api.md.
+  assert.equal(requests.filter(({ method }) => method === "POST").length, 2);
+  assert.deepEqual(outputs, [outputs[0], outputs[0]]);
 });
 
 test("generateImage throws 401 for an unknown key", async () => {

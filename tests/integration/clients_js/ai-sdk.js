@@ -27,8 +27,7 @@ export function createPublicFetch() {
 }
 
 /** Return a provider of the given version of `createReplicate`, and the requests that it makes. */
-export function createProvider(createReplicate, apiToken = PROXY_KEY) {
-  const { fetch, requests } = createPublicFetch();
+export function createProvider(createReplicate, apiToken = PROXY_KEY, { fetch, requests } = createPublicFetch()) {
   return { replicate: createReplicate({ baseURL: `${PUBLIC_API_URL}/v1`, apiToken, fetch }), requests };
 }
 

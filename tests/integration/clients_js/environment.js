@@ -15,8 +15,8 @@ for (const name of [
   if (!process.env[name]) throw new Error(`${name} is not set: run this test with pytest`);
 }
 
-export function createClient(auth = PROXY_KEY) {
-  return new Replicate({ auth, baseUrl: `${PROXY_URL}/v1` });
+export function createClient(auth = PROXY_KEY, fetch = globalThis.fetch) {
+  return new Replicate({ auth, baseUrl: `${PROXY_URL}/v1`, fetch });
 }
 
 /** Return the predictions that a job created on the local Replicate. */

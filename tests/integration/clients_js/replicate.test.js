@@ -1,10 +1,13 @@
 // npm `replicate`, unmodified.
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { validateWebhook } from "replicate";
 import {
   OUTPUTS_URL,
+  PROXY_KEY,
+  PROXY_URL,
   STORED_PREDICTIONS_COUNT,
   STORED_PREDICTIONS_KEY,
   createClient,
@@ -109,6 +112,41 @@ test("create throws the problem document when the request is invalid", async () 
     replicate.predictions.create({ version: "no version", input: {} }),
     (error) => error.response.status === 422 && /version: must be/.test(error.message),
   );
+});
+
+/** Return a client whose connection breaks after its first three creates, and a function that lists what they made. */
+function createClientWithBrokenConnection(prepare) {
+  const order = randomUUID();
+  let breaks = 3;
+  const client = createClient(PROXY_KEY, async (url, init = {}) => {
+    if (init.method !== "POST") return fetch(url, init);
+    prepare(init);
+    const headers = { ...init.headers, "X-Metadata": `order=${order}` };
+    const response = await fetch(url, { ...init, headers });
+    if (breaks-- > 0) throw new TypeError("fetch failed");
+    return response;
+  });
+  const headers = { authorization: `Bearer ${PROXY_KEY}` };
+  const listUrl = `${PROXY_URL}/v1/predictions?metadata.order=${order}`;
+  return { client, list: async () => (await (await fetch(listUrl, { headers })).json()).results };
+}
+
+test("a create that the client repeats by itself is one prediction with an Idempotency-Key", async () => {
+  const { client, list } = createClientWithBrokenConnection((init) => {
+    init.headers["Idempotency-Key"] ??= randomUUID();
+  });
+
+  assert.equal(await client.run("local/lab", { input: { output: "done" } }), "done");
+  assert.equal((await list()).length, 1);
+});
+
+test("a create that the client repeats by itself is several predictions without a key", async () => {
+  const { client, list } = createClientWithBrokenConnection(() => {});
+
+  await client.predictions.create({ model: "local/lab", input: {} });
+
+  // If this fails, the client repeats no creates any more: say so in docs/api.md.
+  await waitFor(async () => (await list()).length === 4, "the predictions of all repetitions");
 });
 
 test("cancel cancels the prediction on Replicate", async () => {
