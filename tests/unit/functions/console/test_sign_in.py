@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.console_store import MAX_ATTEMPTS_PER_MINUTE
 from replicate_proxy.bootstrap.environment import clock
-from tests.support.console import Browser, get_key_store, store_key
+from replicate_proxy.contracts.predictions import build_prediction_view
+from replicate_proxy.jobs.model import JobStatus
+from tests.support.builders import make_job
+from tests.support.console import Browser, get_key_store, store_job, store_key
 
 
 def test_page_without_session_leads_to_sign_in_and_back() -> None:
@@ -20,6 +24,17 @@ def test_page_without_session_leads_to_sign_in_and_back() -> None:
     page = browser.post("/sign-in", {"key": str(store_key()), "next": "/predictions"})
     assert (page.status, page.location) == (303, "/predictions")
     assert browser.get("/predictions").status == 200
+
+
+def test_web_url_of_a_prediction_leads_to_its_page_after_the_sign_in() -> None:
+    browser, job = Browser(), store_job(make_job(JobStatus.FAILED, public_base_url="https://proxy.test/prod"))
+    path = build_prediction_view(job, input={})["urls"]["web"].removeprefix("https://proxy.test/prod/console")
+
+    target = parse_qs(urlsplit(browser.get(path).location).query)["next"][0]
+    page = browser.get(browser.post("/sign-in", {"key": str(store_key()), "next": target}).location)
+
+    assert page.status == 200
+    assert job.id in page.text
 
 
 @pytest.mark.parametrize("target", ["//evil.test", "/\\evil.test", "https://evil.test", "/..//evil.test/?a"])

@@ -72,7 +72,7 @@ def build_prediction_view(
         "created_at": format_timestamp(job.created_at),
         "data_removed": False,
         "source": "api",
-        "urls": {**_build_urls(job), "web": _build_prediction_url(job)},
+        "urls": {**_build_urls(job), "web": _build_page_url(job)},
         **_build_optional_fields(job),
         "proxy": _build_proxy_field(job, files, logs),
     }
@@ -136,6 +136,11 @@ def _build_urls(job: Job) -> dict[str, str]:
 
 def _build_prediction_url(job: Job) -> str:
     return f"{job.public_base_url}/v1/predictions/{job.id}"
+
+
+def _build_page_url(job: Job) -> str:
+    """Return the URL of the prediction's page in the console, which asks a browser to sign in."""
+    return f"{job.public_base_url}/console/predictions/{job.tenant}/{job.id}"
 
 
 def _build_optional_fields(job: Job) -> dict[str, Any]:
