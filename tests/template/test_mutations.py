@@ -143,6 +143,7 @@ POLICY = f"{API}/x-amazon-apigateway-policy/Fn::If/1/Statement"
 RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 RETRY_AFTER = "responseParameters/gatewayresponse.header.Retry-After"
+SHOULD_RETRY = "responseParameters/gatewayresponse.header.X-Should-Retry"
 STAGE = "ApiStage/Properties"
 DISTRIBUTION = "OutputsDistribution/Properties/DistributionConfig"
 STREAMS_POLICY = "StreamsOriginRequestPolicy/Properties/OriginRequestPolicyConfig"
@@ -438,6 +439,7 @@ CASES: list[Case] = [
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/QUOTA_EXCEEDED/{RETRY_AFTER}", "'3600'")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/BAD_REQUEST_BODY/statusCode", 400)),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/AUTHORIZER_CONFIGURATION_ERROR")),
+    (api.check_gateway_responses, "default", put(f"{RESPONSES}/INTEGRATION_TIMEOUT/{SHOULD_RETRY}")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/{ALLOW_ORIGIN}", "'*'")),
     (api.check_gateway_responses, "everything", put(f"{RESPONSES}/UNAUTHORIZED/{ALLOW_ORIGIN}", "'*'")),
     (api.check_gateway_responses, "everything", put(f"{RESPONSES}/DEFAULT_5XX/{ALLOW_ORIGIN}")),

@@ -177,6 +177,8 @@ def check_gateway_responses(stack: Stack) -> list[str]:
         if problem.get("status") in {429, 503}:
             header = headers.get("gatewayresponse.header.Retry-After")
             violations += _check_retry_after(name, header, problem.get("retry_after"))
+        if problem.get("status") == 504 and headers.get("gatewayresponse.header.X-Should-Retry") != "'false'":
+            violations.append(f"{name}: version 2 of Replicate's Python client repeats the create")
         if headers.get("gatewayresponse.header.Access-Control-Allow-Origin") != allowed_origin:
             violations.append(f"{name}: allowed origin is not {allowed_origin}")
     return violations
