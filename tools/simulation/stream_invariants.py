@@ -32,8 +32,12 @@ class StreamInvariants:
         observe_writes(world.aws, self._check_write)
         invariants.at_rest.append(self._check_records)
 
-    def _check_write(self, table: str, _old: Item | None, new: Item | None) -> None:
-        if table != Table.JOBS or new is None or "stream_url" not in new:
+    def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
+        if table != Table.JOBS or new is None:
+            return
+        if old is not None and _has_shown_text(old) and new.get("attempt") != old["attempt"]:
+            self._invariants.report("shown text is not continued by another attempt", str(new["id"]))
+        if "stream_url" not in new:
             return
         key: JobKey = (new["tenant"]["S"], new["id"]["S"])
         url = urlsplit(new["stream_url"]["S"])
@@ -100,3 +104,8 @@ def _parse(text: str) -> list[tuple[str, str]]:
         data = "\n".join(value for name, _, value in lines if name == "data")
         events.append((lines[0][2], data))
     return events
+
+
+def _has_shown_text(job: Item) -> bool:
+    """Return whether a caller may have read text of an attempt that the proxy has not given up."""
+    return "partial_output" in job and "abandoned_at" not in job

@@ -168,6 +168,11 @@ JOB_MUTANTS: tuple[Mutant, ...] = (
         ((reports, "_keep_output", _end_without_output),),
     ),
     Mutant(
+        "a prediction whose text was shown is run again",
+        "shown text is not continued by another attempt",
+        ((reports, "_may_be_read", lambda job: job.is_streamed),),
+    ),
+    Mutant(
         "a fallback does not wait until the earlier prediction is canceled",
         "never paid twice",
         (
