@@ -186,6 +186,7 @@ _NOTICES = {
     "bulk_started": "The operation has started.",
     "bulk_canceled": "The operation is canceled.",
     "created": "The prediction is created.",
+    "created_before": "The form was sent twice: this is the prediction that it created.",
     "redelivered": "The delivery is enqueued again.",
     "tested": "A test event is on its way.",
     "enabled": "The endpoint is enabled; what it missed is sent again.",

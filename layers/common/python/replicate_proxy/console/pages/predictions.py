@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import secrets
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -291,6 +293,8 @@ def _show_run(page: Page, job: Job, text: str, *, problem: dict[str, Any] | None
         job=job,
         model=name_model(job) if job.requested_model is None else job.requested_model,
         text=text,
+        # Kept after a problem: what may have been created is found, and not created again.
+        idempotency_key=(page.form.get("idempotency_key") if problem else "") or secrets.token_hex(16),
         problem=problem,
     )
 
@@ -301,6 +305,9 @@ def _run_again(page: Page, services: ConsoleServices, job: Job) -> Response:
         principal.require(Scope.PREDICTIONS_WRITE)
     body = json.dumps({"input": page.form.get_json("input")}).encode()
     headers = {"x-metadata": format_metadata(job.metadata)} if job.metadata else {}
+    if form_key := page.form.get("idempotency_key"):
+        # A second click creates nothing; another input in a form that the browser has kept does.
+        headers["idempotency-key"] = f"console-{form_key}-{hashlib.sha256(body).hexdigest()}"
     request = replace(
         page.request, headers=headers, query={}, body=body, public_base_url=page.public_base_url
     )
@@ -311,6 +318,12 @@ def _run_again(page: Page, services: ConsoleServices, job: Job) -> Response:
         parameters={"again": True},
     ) as change:
         parsed = services.parser.parse(request, find_requested_submission(job), principal)
-        created = services.creator.create(parsed, principal).job
-        change.after = {"id": created.id, "model": name_model(created)}
-    return page.redirect(f"/predictions/{created.tenant}/{created.id}", notice="created")
+        result = services.creator.create(parsed, principal)
+        created = result.job
+        change.after = {
+            "id": created.id,
+            "model": name_model(created),
+            **({"is_repeated": True} if result.is_replay else {}),
+        }
+    notice = "created_before" if result.is_replay else "created"
+    return page.redirect(f"/predictions/{created.tenant}/{created.id}", notice=notice)
