@@ -10,7 +10,7 @@ from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.console.charts import build_chart
 from replicate_proxy.console.formatting import format_money, format_number
 from replicate_proxy.console.job_views import WAIT_TEXTS, build_job_rows
-from replicate_proxy.console.reads import list_tenant_names, read_parts
+from replicate_proxy.console.reads import read_parts, read_together
 from replicate_proxy.parallel import map_in_parallel
 from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 from replicate_proxy.usage.model import UsageCounts
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.operations.queues import QueuePair
     from replicate_proxy.operations.replicate_status import ReplicateStatus
     from replicate_proxy.pauses.pause import Pause, Pauses
     from replicate_proxy.usage.report import UsageReport
@@ -141,15 +142,12 @@ def _show_for_operator(page: Page, services: ConsoleServices) -> Response:
     usage = report.regroup(UsageGroup.DAY) if report else None
     return page.render(
         "overview_operator.html",
-        **{**read, "budgets": read["budgets"] or []},
+        **read,
         breaker=replicate.accounts[0].breaker if replicate else None,
         usage=usage,
         charts=build_daily_charts(usage) if usage else None,
         tenants=_select_day(report, today) if report else [],
-        dead=[
-            {"name": name, "count": pair.dead_letters.depth.total}
-            for name, pair in (read["queues"] or {}).items()
-        ],
+        dead=_list_dead_letters(read["queues"]),
         all_pauses=select_pauses(read["pauses"], ALL_TENANTS),
         pause_count=sum(map(len, read["pauses"].values())) if read["pauses"] is not None else None,
     )
@@ -161,13 +159,35 @@ def _select_day(report: UsageReport, day: date) -> list[tuple[str, UsageCounts]]
     return sorted(found, key=lambda each: -each[1].cost_micro_usd)
 
 
-def _read_budgets(services: ConsoleServices) -> list[dict[str, Any]]:
+def _list_dead_letters(queues: Mapping[str, QueuePair] | None) -> list[dict[str, Any]] | None:
+    """Return the number of dead letters of each queue, None if the queues cannot be read."""
+    if queues is None:
+        return None
+    return [{"name": name, "count": pair.dead_letters.depth.total} for name, pair in queues.items()]
+
+
+def _read_budgets(services: ConsoleServices) -> dict[str, Any]:
+    """Return the budgets of as many tenants as a page has time for, and how many could have one."""
+
     def read(tenant: str) -> list[BudgetState]:
         return services.admin.budgets.list_states(BudgetOwner(tenant))
 
-    names = list_tenant_names(services)[:_MAX_TENANTS_WITH_BUDGET]
-    found = read_parts(**{name: lambda name=name: read(name) for name in names})
-    return build_budget_rows([state for states in found.values() for state in states or []])
+    names = _list_tenants_with_budget(services)
+    found = read_parts(**{name: lambda name=name: read(name) for name in names[:_MAX_TENANTS_WITH_BUDGET]})
+    rows = build_budget_rows([state for states in found.values() for state in states or []])
+    return {"rows": rows, "read": len(found), "tenants": len(names)}
+
+
+def _list_tenants_with_budget(services: ConsoleServices) -> list[str]:
+    """Return the tenants whose keys say that they have a budget, then those without keys, which may have one.
+
+    Only requests with JWTs count against the budget of a tenant without keys.
+    """
+    read = read_together(tenants=services.admin.tenants.list, keys=services.admin.keys.list)
+    keys = [key for key in read["keys"] if key.revoked_at is None]
+    marked = {key.tenant for key in keys if key.has_budget}
+    keyless = {tenant.name for tenant in read["tenants"]} - {key.tenant for key in keys}
+    return [*sorted(marked), *sorted(keyless)]
 
 
 def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Response:
@@ -181,7 +201,7 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         endpoints=lambda: services.endpoints.list_all(tenant),
         queue=lambda: services.queue_status.read(tenant),
     )
-    jobs = read["jobs"] or ()
+    jobs = read["jobs"]
     return page.render(
         "overview_tenant.html",
         tenant=tenant,
@@ -192,9 +212,8 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         queue=read["queue"],
         wait_texts=WAIT_TEXTS,
         disabled=[endpoint for endpoint in read["endpoints"] or () if not endpoint.is_enabled],
-        counts=Counter(job.status.value for job in jobs),
-        recent=len(jobs),
-        rows=build_job_rows(jobs[:_SHOWN_JOBS], services.renderer, services.images_url, page.now),
+        counts=None if jobs is None else Counter(job.status.value for job in jobs),
+        rows=build_job_rows((jobs or ())[:_SHOWN_JOBS], services.renderer, services.images_url, page.now),
     )
 
 
