@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from replicate_proxy.console.charts import build_chart, build_waterfall
 from replicate_proxy.jobs.model import JobStatus, TimelineStep
@@ -44,6 +45,31 @@ def test_hops_follow_the_timeline_and_skip_missing_steps() -> None:
         ("running at Replicate", 7),
     ]
     assert not any(hop.is_running for hop in hops)
+
+
+def list_hops(**fields: Any) -> list[tuple[str, float]]:
+    times = {
+        TimelineStep.ACCEPTED: NOW,
+        TimelineStep.SUBMITTED: NOW + timedelta(seconds=1),
+        TimelineStep.REPORTED: NOW + timedelta(seconds=9),
+        TimelineStep.FINISHED: NOW + timedelta(seconds=10),
+    }
+    job = make_job(JobStatus.SUCCEEDED, timeline=times, **fields)
+    return [(hop.label, hop.seconds) for hop in build_waterfall(job, [], NOW + timedelta(hours=1))][1:3]
+
+
+def test_start_that_only_the_end_has_reported_separates_starting_from_running() -> None:
+    assert list_hops(started_at=NOW + timedelta(seconds=3)) == [
+        ("starting at Replicate", 2),
+        ("running at Replicate", 6),
+    ]
+    # Replicate's clock may differ from ours.
+    assert list_hops(started_at=NOW)[0] == ("starting at Replicate", 0)
+    assert list_hops(started_at=NOW + timedelta(hours=1))[1] == ("running at Replicate", 0)
+
+
+def test_time_at_replicate_without_a_known_start_is_not_called_starting() -> None:
+    assert list_hops()[0] == ("starting and running at Replicate", 8)
 
 
 def test_last_hop_of_unfinished_job_goes_on() -> None:

@@ -10,7 +10,7 @@ from replicate_proxy.jobs.model import TimelineStep
 from replicate_proxy.webhooks.model import DeliveryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from replicate_proxy.jobs.model import Job
@@ -25,6 +25,7 @@ _MIN_TOTAL_SECONDS = 0.001
 _DELIVERY_MARGIN = 1.15
 _DELIVERY_KINDS = frozenset({"delivery", "failed"})
 
+_STARTING_AND_RUNNING = "starting and running at Replicate"
 # What happens from a step to the next one that the timeline has.
 _HOPS = {
     TimelineStep.ACCEPTED: "in our queue",
@@ -34,6 +35,7 @@ _HOPS = {
     TimelineStep.REPORTED: "waiting for the harvest",
     TimelineStep.HARVESTING: "storing files",
 }
+_AFTER_START = frozenset({TimelineStep.REPORTED, TimelineStep.HARVESTING, TimelineStep.FINISHED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,8 @@ type _Span = tuple[str, datetime, datetime, str, bool]
 
 
 def _list_spans(job: Job, now: datetime) -> list[_Span]:
-    times = [(step, job.timeline[step]) for step in TimelineStep if step in job.timeline]
+    timeline = _add_start(job)
+    times = [(step, timeline[step]) for step in TimelineStep if step in timeline]
     if not times:
         return []
     spans: list[_Span] = []
@@ -122,8 +125,26 @@ def _list_spans(job: Job, now: datetime) -> list[_Span]:
             continue
         is_last = index + 1 == len(times)
         ended = now if is_last else max(times[index + 1][1], began)
-        spans.append((_HOPS[step], began, ended, step.value, is_last and not job.is_terminal))
+        label = _HOPS[step]
+        if step is TimelineStep.SUBMITTED and TimelineStep.STARTED not in timeline:
+            label = _STARTING_AND_RUNNING
+        spans.append((label, began, ended, step.value, is_last and not job.is_terminal))
     return spans
+
+
+def _add_start(job: Job) -> Mapping[TimelineStep, datetime]:
+    """Return the timeline with the start that the report of the end has.
+
+    The start itself is reported only where a webhook asks for it. The time is of Replicate's clock: it is
+    kept between those of ours.
+    """
+    timeline = job.timeline
+    submitted_at = timeline.get(TimelineStep.SUBMITTED)
+    if job.started_at is None or submitted_at is None or TimelineStep.STARTED in timeline:
+        return timeline
+    later = [at for step, at in timeline.items() if step in _AFTER_START]
+    started_at = max(min([job.started_at, *later]), submitted_at)
+    return {**timeline, TimelineStep.STARTED: started_at}
 
 
 def _list_deliveries(deliveries: Sequence[Delivery], now: datetime) -> list[_Span]:
