@@ -62,11 +62,12 @@ def _build_hop_rows(prediction: Mapping[str, Any], hops: Sequence[Hop]) -> list[
         if not hop.happened:
             rows.append((f"[red]{hop.name}[/]", "[red]did not happen[/]", "", "", hop.evidence))
         elif hop.at is None:
-            rows.append((hop.name, "[dim]not recorded[/]", "", "", hop.evidence))
+            # Durations between different clocks would be wrong.
+            rows.append((hop.name, _format_clock(hop.at_elsewhere), "", "", hop.evidence))
         else:
-            clock = hop.at.strftime("%H:%M:%S.%f")[:-3]
             since_creation = _format_duration(created_at, hop.at)
-            rows.append((hop.name, clock, since_creation, _format_duration(previous, hop.at), hop.evidence))
+            since_last = _format_duration(previous, hop.at)
+            rows.append((hop.name, _format_clock(hop.at), since_creation, since_last, hop.evidence))
             previous = hop.at
     return rows
 
@@ -86,6 +87,13 @@ def _format_cost(cost: Mapping[str, Any]) -> str:
         return f"not known: {cost['reason']}"
     origin = f", {cost['source']} ({cost['as_of']})" if "source" in cost else ""
     return f"${cost['usd']} ({cost['basis']}{origin})"
+
+
+def _format_clock(at: datetime | None) -> str:
+    """Return the time of day: to the millisecond, or in whole seconds if it has no more."""
+    if at is None:
+        return "[dim]not recorded[/]"
+    return at.strftime("%H:%M:%S.%f")[:-3] if at.microsecond else at.strftime("%H:%M:%S")
 
 
 def _format_duration(start: datetime | None, end: datetime) -> str:

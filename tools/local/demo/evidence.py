@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ _MAX_NAME_CHARACTERS = 60
 class StoredFile:
     """A file of an output: at Replicate, in S3, as served by its URL, and saved on disk.
 
-    `source_bytes` is None if the size at Replicate is unknown.
+    `source_bytes` is None if the size at Replicate is unknown; S3's `stored_at` has whole seconds.
     """
 
     url: str
@@ -30,6 +31,7 @@ class StoredFile:
     stored_bytes: int
     served_bytes: int
     saved_as: Path
+    stored_at: datetime | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -110,6 +112,7 @@ class EvidenceCollector:
             stored_bytes=head["ContentLength"],
             served_bytes=len(response.content),
             saved_as=saved_as,
+            stored_at=head["LastModified"],
         )
 
     def _get_json(self, url: str, token: str) -> dict[str, Any]:

@@ -10,12 +10,18 @@ from tools.local.demo.evidence import StoredFile
 
 @dataclass(frozen=True)
 class Hop:
-    """A hop. `at` is None if its time is not recorded; `evidence` says what shows that it happened."""
+    """A hop. `evidence` says what shows that it happened.
+
+    `at` is its time in the job's timeline, None if that has none. `at_elsewhere` is what Replicate or S3 has
+    recorded: it is of another clock, or in whole seconds, so a hop can seem to happen before the one that led
+    to it.
+    """
 
     name: str
     happened: bool
     at: datetime | None
     evidence: str
+    at_elsewhere: datetime | None = None
 
 
 _RECORDED_HOPS = {
@@ -26,11 +32,7 @@ _RECORDED_HOPS = {
     "reported": "completion reported",
     "finished": "job finished",
 }
-"""Names by the step in the job's timeline, in the order of the pipeline.
-
-All times are from the timeline, which has one clock. Those of Replicate and S3 have other clocks, or whole
-seconds, so a hop could seem to happen before the one that led to it.
-"""
+"""Names by the step in the job's timeline, in the order of the pipeline."""
 
 
 def list_recorded_hops(timeline: Mapping[str, str]) -> list[tuple[str, datetime | None]]:
@@ -57,22 +59,32 @@ def verify_hops(
     replicate_id = replicate_prediction.get("id")
     is_known = replicate_id is not None and replicate_id == proxy.get("replicate_id")
 
-    def build_hop(step: str, evidence: str, *, is_confirmed: bool = True, needs_time: bool = True) -> Hop:
-        happened = is_confirmed and (times[step] is not None or not needs_time)
+    def build_hop(step: str, evidence: str, *, is_confirmed: bool = True) -> Hop:
+        happened = is_confirmed and times[step] is not None
         return Hop(_RECORDED_HOPS[step], happened, times[step] if happened else None, evidence)
 
-    is_started = is_known and bool(replicate_prediction.get("started_at"))
-    is_completed = is_known and bool(replicate_prediction.get("completed_at"))
+    started_at = parse_time(replicate_prediction.get("started_at")) if is_known else None
+    completed_at = parse_time(replicate_prediction.get("completed_at")) if is_known else None
+    # Replicate reports the start only where a webhook asks for it.
+    started = Hop(
+        _RECORDED_HOPS["started"],
+        started_at is not None,
+        times["started"] if started_at else None,
+        "Replicate's record",
+        started_at,
+    )
     is_reported = channel == "poll" or webhook_accepted is not False
     return [
         build_hop("accepted", "201, and the job's record"),
         build_hop("claimed", "the lease in the job's record"),
         build_hop("submitted", f"Replicate's record {replicate_id}", is_confirmed=is_known),
-        # A webhook about the start that comes after the completion leaves no time.
-        build_hop("started", "Replicate's record", is_confirmed=is_started, needs_time=False),
-        Hop("completed on Replicate", is_completed, None, "Replicate's record"),
+        started,
+        Hop("completed on Replicate", completed_at is not None, None, "Replicate's record", completed_at),
         build_hop("reported", _describe_report(channel, webhook_accepted), is_confirmed=is_reported),
-        *(Hop("output in S3", file.is_complete, None, f"HEAD and GET agree on {file.key}") for file in files),
+        *(
+            Hop("output in S3", file.is_complete, None, f"HEAD and GET agree on {file.key}", file.stored_at)
+            for file in files
+        ),
         build_hop("finished", "the job's record", is_confirmed=prediction["status"] == "succeeded"),
         Hop(
             "application notified",

@@ -1,9 +1,11 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tools.local.demo.display import _build_hop_rows
 from tools.local.demo.evidence import StoredFile, build_file_names, get_object_key, iterate_urls
 from tools.local.demo.hops import Hop, verify_hops
 
@@ -106,7 +108,33 @@ def test_job_without_time_of_its_start_is_complete(saved_file: Path) -> None:
     hops = _verify_hops(saved_file, prediction=prediction)
 
     assert _list_missing(hops) == []
-    assert [hop.at for hop in hops if hop.name == "started on Replicate"] == [None]
+    [started] = [hop for hop in hops if hop.name == "started on Replicate"]
+    assert (started.at, started.at_elsewhere) == (None, datetime.fromisoformat(TEXT_TIME))
+
+
+def test_hops_outside_of_the_timeline_show_the_times_of_replicate_and_s3(saved_file: Path) -> None:
+    stored_at = TIME.replace(second=7)
+    timeline = {step: time for step, time in TIMELINE.items() if step != "started"}
+    prediction = _build_prediction("webhook") | {"id": "j1", "created_at": TEXT_TIME, "error": None}
+    prediction["proxy"]["timeline"] = timeline
+    hops = _verify_hops(
+        saved_file,
+        prediction=prediction,
+        files=[replace(_build_file(saved_file), stored_at=stored_at)],
+        replicate_prediction={
+            "id": "r1",
+            "started_at": "2026-11-23T12:00:03.5Z",
+            "completed_at": "2026-11-23T12:00:06.25Z",
+        },
+    )
+
+    rows = {name: (clock, since) for name, clock, _, since, _ in _build_hop_rows(prediction, hops)}
+
+    assert rows["started on Replicate"] == ("12:00:03.500", "")
+    assert rows["completed on Replicate"] == ("12:00:06.250", "")
+    assert rows["output in S3"] == ("12:00:07", "")
+    # The next hop of the timeline follows the last one that is of its clock.
+    assert rows["completion reported"] == ("12:00:00.123", "  +0.000 s")
 
 
 def test_times_are_the_timelines_own_whatever_other_clocks_say(saved_file: Path) -> None:
