@@ -10,7 +10,7 @@ import requests
 from requests.auth import AuthBase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 # The audit trail records by this that a change came from the command line.
 USER_AGENT = "proxyctl"
@@ -38,6 +38,17 @@ class AdminApiError(Exception):
 
 class UnavailableError(AdminApiError):
     """The admin API did not respond, is busy or failed; a repeated request may succeed."""
+
+
+class _ResponseObject(dict[str, Any]):
+    """A JSON object of a response. A field that it lacks is the error of a server of something else."""
+
+    def __init__(self, fields: Mapping[str, Any], *, method: str, path: str) -> None:
+        super().__init__(fields)
+        self._method, self._path = method, path
+
+    def __missing__(self, name: str) -> Any:
+        raise _build_foreign_response_error(self._method, self._path, f"has no {name}")
 
 
 @dataclass(frozen=True)
@@ -119,8 +130,11 @@ class AdminClient:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Any:
-        """Send a request and return the JSON object of the response, None without one."""
-        return self.send(method, path, body, query=query, headers=headers).content
+        """Send a request and return the JSON object of the response, None for a change without one."""
+        content = self.send(method, path, body, query=query, headers=headers).content
+        if content is None and method == "GET":
+            raise _build_foreign_response_error(method, path, "is not a JSON object")
+        return content
 
     def list_pages(self, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         """Yield the pages of a list. The cursor of `next` is sent to the client's own URL."""
@@ -177,12 +191,18 @@ def _parse_content(method: str, path: str, response: requests.Response) -> dict[
     if response.status_code == requests.codes.no_content or content_type in _EXPORT_TYPES:
         return None
     try:
-        content = response.json()
+        content = response.json(object_hook=lambda fields: _ResponseObject(fields, method=method, path=path))
     except (ValueError, RecursionError) as error:
         raise _build_foreign_response_error(method, path, "is not JSON") from error
     if not isinstance(content, dict):
         raise _build_foreign_response_error(method, path, "is not a JSON object")
+    if not _is_list_of_objects(content.get("results", [])) or not isinstance(content.get("next"), str | None):
+        raise _build_foreign_response_error(method, path, "is not a list of this API")
     return content
+
+
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 
 
 def _build_foreign_response_error(method: str, path: str, fault: str) -> UnavailableError:
@@ -195,7 +215,7 @@ def _build_foreign_response_error(method: str, path: str, fault: str) -> Unavail
 def _build_error(method: str, path: str, response: requests.Response) -> AdminApiError:
     try:
         content = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     problem = content if isinstance(content, dict) else {}
     status = response.status_code
@@ -207,8 +227,8 @@ def _build_error(method: str, path: str, response: requests.Response) -> AdminAp
 
 def _describe_problem(problem: Mapping[str, Any]) -> str:
     """Return what a problem response says: its title, each invalid field, or else its detail."""
-    fields: Sequence[Mapping[str, Any]] = problem.get("invalid_fields") or ()
-    if fields:
+    fields = problem.get("invalid_fields")
+    if fields and _is_list_of_objects(fields):
         detail = "; ".join(f"{one.get('field')} {one.get('description')}" for one in fields)
     else:
         detail = str(problem.get("detail") or problem.get("message") or "")

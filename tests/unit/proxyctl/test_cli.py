@@ -259,6 +259,40 @@ def test_response_of_another_server_is_an_error(
     assert "hint: check REPLICATE_PROXY_URL" in shown.errors
 
 
+@pytest.mark.parametrize(
+    "body", ['{"invalid_fields": ["name"]}', '{"invalid_fields": 5}', '{"detail": {}}', "[" * 100_000]
+)
+def test_error_of_another_server_is_no_crash(run: Callable[..., Outcome], served: Served, body: str) -> None:
+    with responses.RequestsMock() as mock:
+        mock.get(f"{URL}/admin/keys", status=400, body=body, content_type="application/json")
+        shown = run("keys", "list")
+    assert shown.exit_code == 1
+    assert "GET /admin/keys: 400" in shown.errors
+
+
+@pytest.mark.parametrize(
+    "body", ["{}", '{"results": 5, "next": null}', '{"results": [5]}', '{"results": [{}]}']
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("status", "jobs list", "jobs counts", "jobs story j1", "jobs cancel j1", "batches", "queues"),
+        *("replicate", "pauses", "keys list", "tenants list", "models list", "usage", "bulk list"),
+        *("audit list", "audit verify", "replays list", "concurrency", "dead-letters peek dispatch"),
+    ],
+)
+def test_json_object_of_another_server_is_no_crash(
+    run: Callable[..., Outcome], served: Served, command: str, body: str
+) -> None:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        for method in ("GET", "POST"):
+            mock.add(method, re.compile(URL), body=body, content_type="application/json")
+        shown = run(*command.split())
+    assert shown.exit_code in {0, 1}
+    if shown.exit_code:
+        assert re.search(r": the response (has no|is not)|no prediction has the ID", shown.errors)
+
+
 def test_redirect_is_an_error_and_not_followed(run: Callable[..., Outcome], served: Served) -> None:
     with responses.RequestsMock() as mock:
         mock.get(f"{URL}/admin/keys", status=302, headers={"Location": "https://other.example/"})
