@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
+import boto3
 import pytest
 
 from replicate_proxy.auth.principal import Scope
+from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.console.pages import overview
+from replicate_proxy.console.pages import audit, deliveries, overview, predictions
 from replicate_proxy.errors import RetryableError
-from replicate_proxy.jobs.model import Document, JobStatus, Submission, SubmissionKind
+from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import Batch, Document, JobStatus, Submission, SubmissionKind
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.operations.queues import QueueMonitor
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.usage.report import UsageReader
+from tests.support.aws import DELIVERIES_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, store_job, store_key
+from tests.support.webhook_builders import make_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,3 +161,99 @@ def test_overview_shows_the_budget_of_a_tenant_among_many(
     assert "by-token day" in operator.get("").text
     monkeypatch.setattr(overview, "_MAX_TENANTS_WITH_BUDGET", 1)
     assert "Of 1 tenants among 2; the others are on their own pages." in operator.get("").text
+
+
+def find_link(page: Page, text: str) -> str | None:
+    """Return where a button leads within the console, None without one."""
+    found = re.findall(rf'<a class="button"[^>]* href="/prod/console([^"]*)">{text}</a>', page.html)
+    return unescape(found[0]) if found else None
+
+
+def test_later_pages_do_not_repeat_what_was_done(tenant: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "PAGE_SIZE", 1)
+    for _ in range(2):
+        store_failed_job()
+    page = tenant.get("/predictions?status=failed&notice=prediction_deleted")
+    assert "The prediction is deleted" in page.text
+    older = find_link(page, "Older")
+    assert older is not None
+    assert "The prediction is deleted" not in tenant.get(older).text
+    assert parse_qs(urlsplit(older).query).keys() == {"status", "cursor"}
+
+
+def test_audit_trail_is_verified_once(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_PAGE_SIZE", 1)
+    for name in ("one", "two"):
+        operator.post("/tenants/acme/settings", {"display_name": name})
+    page = operator.get("/audit?verify=true")
+    assert "records are unchanged" in page.text
+    older = find_link(page, "Older")
+    assert older is not None
+    older_page = operator.get(older)
+    assert "records are unchanged" not in older_page.text
+    assert find_link(older_page, "Newest") == "/audit"
+
+
+def test_sign_in_leads_back_to_the_filter(operator: Browser) -> None:
+    path = "/predictions?tenant=acme&status=failed&metadata=order%3D4+%26+2&notice=cancel"
+    page = Browser().get(path)
+    (target,) = parse_qs(urlsplit(page.location).query)["next"]
+    assert target == "/predictions?tenant=acme&status=failed&metadata=order%3D4+%26+2"
+    secret = store_key(Scope.ADMIN, tenant="operator", name="op")
+    assert Browser().post("/sign-in", {"key": str(secret), "next": target}).location == target
+    assert operator.get(target).status == 200
+
+
+def store_deliveries(count: int) -> None:
+    store = DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4)
+    now = datetime.now(UTC)
+    for age in range(count):
+        created_at = now - timedelta(seconds=age)
+        store.create(make_delivery(tenant="acme", job_id=generate_id(created_at), created_at=created_at))
+
+
+def test_deliveries_lead_to_the_newest_from_every_page(
+    tenant: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_PAGE_SIZE", 1)
+    store_deliveries(2)
+    first = tenant.get("/deliveries")
+    assert find_link(first, "Newest") is None
+    older = find_link(first, "Older")
+    assert older is not None
+    assert find_link(tenant.get(older), "Newest") == "/deliveries"
+
+
+def test_older_deliveries_are_found_after_an_endpoint_was_refused(
+    tenant: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_PAGE_SIZE", 1)
+    store_deliveries(2)
+    page = tenant.post("/endpoints/acme", {"url": "ftp://example.com"})
+    assert page.status == 422
+    older = find_link(page, "Older")
+    assert older is not None
+    assert tenant.get(older).status == 200
+
+
+def test_usage_keeps_a_tenant_without_keys_or_settings(operator: Browser) -> None:
+    """Tenants of JWTs have neither: the form would show the usage of all the next time."""
+    page = operator.get("/usage?tenant=by-token&days=30")
+    assert "<option selected>by-token</option>" in page.html
+
+
+def test_dead_letter_of_a_batch_leads_to_the_batch(operator: Browser, tenant: Browser) -> None:
+    now = datetime.now(UTC)
+    batch = Batch(tenant="acme", id=generate_id(now), created_at=now, public_base_url="https://p.test")
+    DynamoBatchStore(boto3.client("dynamodb"), JOBS_TABLE, get_job_store()).create(batch, [])
+    body = json.dumps({"tenant": "acme", "job_id": batch.id, "sequence": 1, "target": "ep_1"})
+    url = f"{os.environ['QUEUES_PREFIX']}notify-dead-letters"
+    boto3.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+    assert f"/console/predictions/acme/{batch.id}" in operator.get("/dead-letters/notify").html
+    for browser in (operator, tenant):
+        page = browser.get(f"/predictions/acme/{batch.id}")
+        assert (page.status, page.location) == (303, f"/batches/acme/{batch.id}")
+    stranger = Browser()
+    stranger.sign_in(store_key(tenant="globex"))
+    assert stranger.get(f"/predictions/acme/{batch.id}").status == 404
+    assert operator.get(f"/predictions/acme/{generate_id(now)}").status == 404

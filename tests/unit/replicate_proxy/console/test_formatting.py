@@ -79,6 +79,12 @@ def test_size_has_three_digits() -> None:
         "5 MB",
         "2.5 GB",
     ]
+    assert [format_bytes(size) for size in (999_700, 999_499, 999.6e6, 1.2345e12)] == [
+        "1 MB",
+        "999 kB",
+        "1 GB",
+        "1,234 GB",
+    ]
 
 
 @pytest.mark.parametrize(

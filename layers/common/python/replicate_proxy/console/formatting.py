@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 _BYTES_PER_UNIT = 1000
+# From here on three digits would be 1e+03.
+_ROUNDED_UP = 999.5
 _SMALL_AMOUNT_MICRO = 100_000
 _TEN = 10
 NONE = "–"
@@ -80,10 +82,10 @@ def format_bytes(size: float | None) -> str:
     if size is None:
         return NONE
     for unit in ("B", "kB", "MB"):
-        if size < _BYTES_PER_UNIT:
+        if size < _ROUNDED_UP:
             return f"{size:.0f} B" if unit == "B" else f"{size:.3g} {unit}"
         size /= _BYTES_PER_UNIT
-    return f"{size:.3g} GB"
+    return f"{size:.3g} GB" if size < _ROUNDED_UP else f"{size:,.0f} GB"
 
 
 def format_number(value: float | None) -> str:

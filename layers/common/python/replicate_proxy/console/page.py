@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _MAX_FORM_BYTES = 1_000_000
 _MAX_FORM_FIELDS = 2000
 ROOT = "/console"
+_ONE_TIME_PARAMETERS = frozenset({"notice", "verify"})
+"""What a page shows once, and not again where its other parameters are kept."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,24 @@ class Page:
 
     def url_with(self, /, **changes: str | int | None) -> str:
         """Return the URL of this page with other parameters."""
-        path = self.request.resource.format(**self.request.path_params).removeprefix(ROOT)
-        return self.url(path, **{**self.request.query, **changes})
+        return self.url(self._path, **{**self._lasting_query, **changes})
+
+    @property
+    def location(self) -> str:
+        """This page within the console, with its parameters."""
+        return self._path + (f"?{urlencode(self._lasting_query)}" if self._lasting_query else "")
+
+    @property
+    def _path(self) -> str:
+        return self.request.resource.format(**self.request.path_params).removeprefix(ROOT)
+
+    @property
+    def _lasting_query(self) -> dict[str, str]:
+        return {
+            name: value
+            for name, value in self.request.query.items()
+            if value and name not in _ONE_TIME_PARAMETERS
+        }
 
     @cached_property
     def form(self) -> Form:

@@ -159,9 +159,7 @@ def _find_scheme(page: Page) -> str:
 
 
 def _send_to_sign_in(page: Page) -> Response:
-    target = page.request.path if page.request.method == "GET" else ""
-    path = target.partition(ROOT)[2]
-    url = page.url("/sign-in", next=path)
+    url = page.url("/sign-in", next=page.location if page.request.method == "GET" else "")
     if "hx-request" in page.request.headers:
         return redirect_whole_page(url)
     return redirect(url)

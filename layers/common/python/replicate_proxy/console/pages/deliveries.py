@@ -53,6 +53,7 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.get(_ENDPOINT)
     def show_endpoint(page: Page) -> Response:
         endpoint = _find_endpoint(page, services)
+        here = f"/endpoints/{endpoint.tenant}/{endpoint.id}"
         read = read_together(
             deliveries=lambda: _list_deliveries(page, services, endpoint.tenant, endpoint.id),
             attempts=lambda: services.deliveries.list_attempts_by_target(
@@ -60,14 +61,15 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
             ),
             health=lambda: services.endpoints.get_health(endpoint),
         )
-        rows, next_url = read["deliveries"]
+        rows, next_cursor = read["deliveries"]
         return page.render(
             "endpoint.html",
             tenant=endpoint.tenant,
             endpoint=build_endpoint_view(endpoint),
             health=build_health_view(read["health"]),
             rows=rows,
-            next_url=next_url,
+            first_url=page.url(here),
+            next_url=page.url(here, cursor=next_cursor) if next_cursor else None,
             attempts=[build_attempt_view(attempt) for attempt in read["attempts"].attempts],
         )
 
@@ -198,14 +200,17 @@ def _show_deliveries(
             ([], None) if tenant is None else _list_deliveries(page, services, tenant, PREDICTION_TARGET)
         ),
     )
-    rows, next_url = read["deliveries"]
+    rows, next_cursor = read["deliveries"]
+    # Not those of a refused form, which has another address.
+    given = {"tenant": tenant if page.signed_in.is_operator else None}
     return page.render(
         "deliveries.html",
         tenant=tenant,
         tenants=read["names"],
         endpoints=read["endpoints"],
         rows=rows,
-        next_url=next_url,
+        first_url=page.url("/deliveries", **given),
+        next_url=page.url("/deliveries", **given, cursor=next_cursor) if next_cursor else None,
         event_kinds=[kind.value for kind in EventKind if kind is not EventKind.TEST],
         problem=problem,
     )
@@ -223,14 +228,14 @@ def _list_endpoints(services: ConsoleServices, tenant: str) -> list[dict[str, An
 def _list_deliveries(
     page: Page, services: ConsoleServices, tenant: str, target: str
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """Return the newest deliveries to a target, and the URL of the next page."""
+    """Return the newest deliveries to a target, and the cursor of the next page."""
     after = decode_cursor(page.request.query.get("cursor") or None, DeliveryPosition.parse)
     part = services.deliveries.list_by_target(
         tenant, target, since=None, after=after, limit=_PAGE_SIZE, oldest_first=False
     )
     position = part.next_position
-    next_url = None if position is None else page.url_with(cursor=encode_cursor(position))
-    return [build_delivery_view(delivery) for delivery in part.deliveries], next_url
+    cursor = None if position is None else encode_cursor(position)
+    return [build_delivery_view(delivery) for delivery in part.deliveries], cursor
 
 
 def _find_endpoint(page: Page, services: ConsoleServices) -> Endpoint:

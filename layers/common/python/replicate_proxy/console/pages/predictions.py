@@ -61,7 +61,10 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get(_PREDICTION)
     def show_prediction(page: Page) -> Response:
-        job = _find_job(page, services)
+        try:
+            job = _find_job(page, services)
+        except NotFoundError:
+            return _show_batch(page, services)
         return _show(page, services, job)
 
     _add_action_pages(pages, services)
@@ -212,6 +215,18 @@ def _find_job(page: Page, services: ConsoleServices) -> Job:
     if job is None:
         raise NotFoundError("no such prediction")
     return job
+
+
+def _show_batch(page: Page, services: ConsoleServices) -> Response:
+    """Lead to the batch with the ID of the address: dead letters do not say which of both it is.
+
+    Raises NotFoundError if it is that of neither, also for another tenant's.
+    """
+    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+    if not is_tenant_name(tenant):
+        raise NotFoundError("no such tenant")
+    batch = services.batches.get(tenant, page.request.path_params["id"]).batch
+    return page.redirect(f"/batches/{batch.tenant}/{batch.id}")
 
 
 def _act(

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.session import Session
 
-# A page of the console. A second slash would make a browser leave for another host.
-_NEXT_PATH = re.compile(r"(?:/[A-Za-z0-9._~%-]+)*", re.ASCII)
+# A page of the console with its parameters. A second slash would make a browser leave for another host.
+_NEXT_PATH = re.compile(r"(?:/[A-Za-z0-9._~%-]+)*(?:\?[A-Za-z0-9._~%=&+*-]+)?", re.ASCII)
 
 
 def add_sign_in_pages(pages: PageRouter) -> None:
