@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+# Of all that has the form of an ID; those of Replicate's predictions use them all.
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PATTERN = re.compile(r"[0-9a-z]{26}")
 _RANDOM_BITS = 80
 _TIME_CHARACTERS = 10
@@ -53,6 +55,17 @@ def find_bounds(*ids: str) -> tuple[str, str]:
     """
     times = sorted(each[:_TIME_CHARACTERS] for each in ids)
     return times[0].ljust(_RANDOM_BITS // 5 + _TIME_CHARACTERS, _ALPHABET[0]), f"{times[-1]}~"
+
+
+def find_neighbor(of_id: str, distance: int) -> str:
+    """Return the text of the form of an ID that is so far above another one, or below it, as texts sort."""
+    base = len(_DIGITS)
+    value = max(0, min(int(of_id, base) + distance, base ** len(of_id) - 1))
+    digits = []
+    for _ in of_id:
+        value, digit = divmod(value, base)
+        digits.append(_DIGITS[digit])
+    return "".join(reversed(digits))
 
 
 def is_id(text: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from replicate_proxy.ids import find_bounds, min_id_at
+from replicate_proxy.ids import find_bounds, find_neighbor, min_id_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -104,9 +104,11 @@ class PredictionList:
         if len(results) < len(found):
             # The page is full: the next one starts after the last prediction that fits.
             position = found[len(results) - 1].id
-        # What a cursor left behind is newer than the first result.
-        newer_than = found[0].id if found else position
-        return PredictionPage(results, position, newer_than if before_id is not None else None)
+        if before_id is None:
+            return PredictionPage(results, position, None)
+        # What a cursor left behind is newer than the first result, or than all that was looked at.
+        newer_than = found[0].id if found else position or find_neighbor(before_id, -1)
+        return PredictionPage(results, position, newer_than)
 
     def _read_newer(
         self, tenant: str, job_filter: JobFilter, bounds: _Bounds, after_id: str
@@ -126,4 +128,5 @@ class PredictionList:
         results = self._renderer.render_page(found[::-1][:PAGE_SIZE])[::-1]
         if len(results) < len(found):
             position = found[-len(results)].id
-        return PredictionPage(results, found[-1].id if found else position, position)
+        older_than = found[-1].id if found else position or find_neighbor(after_id, 1)
+        return PredictionPage(results, older_than, position)

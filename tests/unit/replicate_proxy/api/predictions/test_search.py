@@ -154,6 +154,27 @@ def test_page_may_be_empty_and_go_on(api: PredictionApi) -> None:
     assert following["results"] == second["results"]
 
 
+def test_empty_last_page_leads_back_to_the_page_before(api: PredictionApi) -> None:
+    """A page that is full does not know that nothing else matches."""
+    matching = range(PAGE_SIZE + 10, PAGE_SIZE * 2 + 10)
+    for number in range(PAGE_SIZE * 3 + 20):
+        add(api, number, S.SUCCEEDED if number in matching else S.FAILED)
+
+    def follow(url: str) -> Any:
+        return api.get("/v1/predictions", query=dict(parse_qsl(urlsplit(url).query)))[1]
+
+    _, first, _ = api.get("/v1/predictions", query={"status": "succeeded"})
+    assert len(first["results"]) == PAGE_SIZE
+    last = follow(first["next"])
+    assert (last["results"], last["next"]) == ([], None)
+    before = follow(last["previous"])
+    assert before["results"] == first["results"]
+    # In the other direction, too.
+    newest = follow(before["previous"])
+    assert (newest["results"], newest["previous"]) == ([], None)
+    assert follow(newest["next"])["results"] == first["results"]
+
+
 @pytest.mark.parametrize("query", [{}, {"status": "failed"}, {"metadata.order": "42", "status": "failed"}])
 def test_pages_lead_forward_and_back_through_the_same_results(
     api: PredictionApi, query: dict[str, str]
