@@ -15,6 +15,7 @@ from replicate_proxy.api.webhooks.deliveries import add_delivery_routes
 from replicate_proxy.api.webhooks.endpoints import add_endpoint_routes
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.webhooks.endpoint_service import MAX_ENDPOINTS
+from replicate_proxy.webhooks.model import DeliveryStatus
 from tests.support.clock import NOW
 from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.webhook_builders import (
@@ -428,6 +429,29 @@ def test_attempts_of_one_prediction_or_delivery_are_paged(
         numbers += [attempt["number"] for attempt in page["results"]]
         url, pages = page["next"], pages + 1
     assert (numbers, pages) == (list(range(1, 1001)), 10)
+
+
+def test_deliveries_of_one_prediction_are_paged(client: Client, pipeline: DeliveryPipeline) -> None:
+    """Those of a long prediction to many endpoints do not fit into a response."""
+    for number in range(125):
+        status = DeliveryStatus.FAILED if number == 3 else DeliveryStatus.PENDING
+        for target in ("ep_1", "prediction"):
+            pipeline.deliveries.create(make_delivery(sequence=number, target=target, status=status))
+    path = f"{BASE_URL}/v1/webhooks/deliveries?prediction={JOB_ID}"
+    pages = [client.get_url(path)]
+    while pages[-1]["next"]:
+        pages.append(client.get_url(pages[-1]["next"]))
+    shown = [(each["sequence"], each["endpoint"]) for page in pages for each in page["results"]]
+    assert [len(page["results"]) for page in pages] == [100, 100, 50]
+    assert shown == [(number, endpoint) for number in range(125) for endpoint in ("ep_1", None)]
+    failed = client.get_url(f"{path}&status=failed")
+    assert ([each["sequence"] for each in failed["results"]], failed["next"]) == ([3, 3], None)
+
+
+@pytest.mark.parametrize("position", [[], ["x"], POSITION, [f"{JOB_ID}.x.prediction"]])
+def test_cursor_that_no_page_of_deliveries_ends_with_is_rejected(client: Client, position: list[str]) -> None:
+    path = f"deliveries?prediction={JOB_ID}&cursor={encode_cursor(position)}"
+    assert client.call("GET", path)[0] == 400
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from replicate_proxy.ids import is_id
 from replicate_proxy.webhooks.model import (
     PREDICTION_TARGET,
     Attempt,
+    Delivery,
     DeliveryStatus,
     build_delivery_id,
     parse_delivery_id,
@@ -94,16 +95,8 @@ def _add_prediction_lists(router: Router, store: DeliveryStore) -> None:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         if "prediction" not in request.query:
             return _list_deliveries(request, store, tenant, PREDICTION_TARGET)
-        if "cursor" in request.query:
-            raise parameter_error("cursor", "cannot be combined with prediction")
-        status = _parse_status(request)
         deliveries = store.list_by_job(tenant, _parse_prediction_id(request))
-        results = [
-            build_delivery_view(delivery)
-            for delivery in deliveries
-            if status is None or delivery.status is status
-        ]
-        return json_response(200, build_page(request, results, None))
+        return _build_delivery_page(request, deliveries)
 
     @router.get("/v1/webhooks/attempts", query=("prediction", "cursor"))
     def list_attempts(request: Request) -> Response:
@@ -176,6 +169,33 @@ def _list_attempts(request: Request, store: DeliveryStore, tenant: str, target: 
     page = store.list_attempts_by_target(tenant, target, after=after, limit=_PAGE_SIZE)
     results = [build_attempt_view(attempt) for attempt in page.attempts]
     return json_response(200, build_page(request, results, page.next_position))
+
+
+def _build_delivery_page(request: Request, deliveries: Sequence[Delivery]) -> Response:
+    """Return a page of the deliveries of one prediction, oldest first."""
+    status = _parse_status(request)
+    after = decode_cursor(request.query.get("cursor"), _parse_delivery_position)
+    found = [
+        delivery
+        for delivery in deliveries
+        if status in (None, delivery.status) and (after is None or _locate(delivery) > after)
+    ]
+    page = found[:_PAGE_SIZE]
+    results = [build_delivery_view(delivery) for delivery in page]
+    return json_response(200, build_page(request, results, (page[-1].id,) if found[_PAGE_SIZE:] else None))
+
+
+def _locate(delivery: Delivery) -> tuple[int, str]:
+    """Return by what the deliveries of one prediction are sorted."""
+    return delivery.sequence, delivery.target
+
+
+def _parse_delivery_position(delivery_id: str) -> tuple[int, str]:
+    """Return the position of the delivery in a cursor. Raises ValueError if no page can have ended there."""
+    parsed = parse_delivery_id(delivery_id)
+    if parsed is None:
+        raise ValueError("not the ID of a delivery")
+    return parsed[1:]
 
 
 def _build_attempt_page(request: Request, attempts: Sequence[Attempt]) -> Response:
