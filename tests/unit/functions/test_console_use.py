@@ -28,7 +28,7 @@ from replicate_proxy.usage.report import UsageReader
 from tests.support.aws import DELIVERIES_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
 from tests.support.console import Browser, console_account, get_job_store, store_job, store_key
-from tests.support.webhook_builders import make_delivery
+from tests.support.webhook_builders import make_attempt, make_delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -240,6 +240,24 @@ def test_usage_keeps_a_tenant_without_keys_or_settings(operator: Browser) -> Non
     """Tenants of JWTs have neither: the form would show the usage of all the next time."""
     page = operator.get("/usage?tenant=by-token&days=30")
     assert "<option selected>by-token</option>" in page.html
+
+
+def test_prediction_with_many_webhooks_fits_into_a_page(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_MAX_ROWS", 2)
+    job = store_failed_job()
+    store = DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4)
+    for sequence in range(3):
+        store.create(make_delivery(tenant="acme", job_id=job.id, sequence=sequence))
+        store.record_attempt(make_attempt(tenant="acme", job_id=job.id, sequence=sequence))
+    page = operator.get(f"/predictions/acme/{job.id}")
+    assert page.text.count("The last 2 of 3 are shown") == 2
+    assert "Resend completed 0" not in page.html
+    assert "Resend completed 2" in page.html
+    # The story has the deliveries, their attempts, and the steps.
+    assert re.search(r"The last 2 of [1-9]\d are shown|The last 2 of [7-9] are shown", page.text)
+    assert "All 3 are sent again" in page.text
 
 
 def test_dead_letter_of_a_batch_leads_to_the_batch(operator: Browser, tenant: Browser) -> None:

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 PAGE_SIZE = 50
 _MAX_FILES = 200
+# Of a prediction that runs for hours, all its events would not fit into the response.
+_MAX_ROWS = 500
 _PREDICTION = "/predictions/{tenant}/{id}"
 AGES = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 _MODEL_PATTERN = re.compile(r"[\x21-\x7e]{1,200}")
@@ -274,11 +276,12 @@ def _show(
         wait_texts=WAIT_TEXTS,
         model=name_model(job),
         seconds=find_ran_seconds(job, page.now),
-        hops=build_waterfall(job, deliveries, page.now),
+        hops=build_waterfall(job, deliveries[-_MAX_ROWS:], page.now),
         files=files,
         max_files=_MAX_FILES,
         deliveries=[build_delivery_view(delivery) for delivery in deliveries],
         attempts=[build_attempt_view(attempt) for attempt in read["attempts"]],
+        max_rows=_MAX_ROWS,
         output_urls=_list_urls(view.get("output")),
         story=read["story"],
     )
