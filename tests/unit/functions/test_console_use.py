@@ -275,3 +275,13 @@ def test_dead_letter_of_a_batch_leads_to_the_batch(operator: Browser, tenant: Br
     stranger.sign_in(store_key(tenant="globex"))
     assert stranger.get(f"/predictions/acme/{batch.id}").status == 404
     assert operator.get(f"/predictions/acme/{generate_id(now)}").status == 404
+
+
+def test_budget_says_when_its_period_ends_and_what_counts_as_spent(operator: Browser) -> None:
+    store_key(name="backend")
+    operator.post("/tenants/acme/budget", {"day_usd": "5", "month_usd": "50"})
+    tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    for path in ("", "/usage?tenant=acme", "/tenants/acme"):
+        page = operator.get(path)
+        assert f'day <small>ends <time datetime="{tomorrow:%Y-%m-%d}T00:00:00' in page.html, path
+        assert "A prediction whose cost is not known has spent all that was reserved" in page.text
