@@ -8,7 +8,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import boto3
 import pytest
@@ -20,7 +20,7 @@ from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.console.pages import audit, deliveries, overview, predictions
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Batch, Document, JobStatus, Submission, SubmissionKind
+from replicate_proxy.jobs.model import Batch, Document, EndReason, JobStatus, Submission, SubmissionKind
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.operations.queues import QueueMonitor
 from replicate_proxy.operations.tenants import TenantService
@@ -179,6 +179,38 @@ def test_later_pages_do_not_repeat_what_was_done(tenant: Browser, monkeypatch: p
     assert older is not None
     assert "The prediction is deleted" not in tenant.get(older).text
     assert parse_qs(urlsplit(older).query).keys() == {"status", "cursor"}
+
+
+def test_predictions_are_filtered_as_bulk_operations_are(operator: Browser, tenant: Browser) -> None:
+    """What operators see is what they act on."""
+    now = datetime.now(UTC)
+    old = store_job(
+        make_job(JobStatus.FAILED, created_at=now - timedelta(hours=3), end_reason=EndReason.EXPIRED)
+    )
+    new = store_job(make_job(JobStatus.QUEUED, created_at=now, batch_id=generate_id(now)))
+
+    def find(browser: Browser, **query: str) -> set[str]:
+        page = browser.get(f"/predictions?{urlencode(query)}")
+        assert page.status == 200, page.text
+        return set(re.findall(r"/console/predictions/acme/(\w+)", page.html))
+
+    hour_ago = (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for browser in (operator, tenant):
+        assert find(browser, status="unfinished") == {new.id}
+        assert find(browser, status="failed,queued") == {old.id, new.id}
+        assert find(browser, error_class="expired") == {old.id}
+        assert find(browser, batch=new.batch_id or "") == {new.id}
+        assert find(browser, created_before=hour_ago) == {old.id}
+        assert find(browser, created_after=hour_ago) == {new.id}
+        assert find(browser, age="24h", created_after=hour_ago) == {new.id}
+        assert find(browser, age="1h", created_after="2020-01-01T00:00:00Z") == {new.id}
+    page = operator.get(f"/predictions?status=failed,queued&created_before={hour_ago}")
+    assert "<option selected>failed,queued</option>" in page.html
+    link = find_link(page, "Act on all that match…")
+    assert link is not None
+    assert parse_qs(urlsplit(link).query)["created_before"][0].startswith(hour_ago[:-1])
+    assert "must be an ISO-8601 time with an offset" in tenant.get("/predictions?created_after=today").text
+    assert "No prediction matches" in operator.get("/predictions?batch=" + generate_id(now)).text
 
 
 def test_audit_trail_is_verified_once(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:

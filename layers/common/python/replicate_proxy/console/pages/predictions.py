@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.api.admin.job_filters import FILTER_PARAMETERS, parse_filter_parameters
 from replicate_proxy.api.pagination import decode_id_cursor, encode_cursor
 from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
 from replicate_proxy.audit.model import AuditAction
@@ -30,9 +31,8 @@ from replicate_proxy.console.job_views import (
 from replicate_proxy.console.reads import list_tenant_names, read_together
 from replicate_proxy.errors import NotFoundError, parameter_error
 from replicate_proxy.ids import is_id
-from replicate_proxy.jobs.job_filter import JobFilter
-from replicate_proxy.jobs.metadata import format_metadata, parse_metadata
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.metadata import format_metadata
+from replicate_proxy.jobs.model import EndReason, JobStatus
 from replicate_proxy.operations.bulk.model import describe_filter
 from replicate_proxy.services.query import add_jobs_ahead
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.jobs.job_filter import JobFilter
     from replicate_proxy.jobs.model import Job
 
 PAGE_SIZE = 50
@@ -135,8 +136,10 @@ def _show_list(page: Page, services: ConsoleServices) -> Response:
         "predictions.html",
         tenant=tenant,
         tenants=read["names"],
-        statuses=[status.value for status in JobStatus],
+        statuses=[*JobStatus, "unfinished"],
+        classes=list(EndReason),
         ages=list(AGES),
+        has_filter=bool(describe_filter(replace(job_filter, tenant=None))),
         rows=rows,
         bulk_url=_build_bulk_url(page, job_filter),
         next_url=None if next_id is None else page.url_with(cursor=encode_cursor((next_id,))),
@@ -166,23 +169,12 @@ def _build_bulk_url(page: Page, job_filter: JobFilter) -> str | None:
 
 
 def _parse_filter(page: Page, tenant: str | None) -> JobFilter:
-    status, age = _parse_status(page), _parse_age(page)
-    return JobFilter(
-        statuses=frozenset({status}) if status else frozenset(),
-        tenant=tenant,
-        model=_parse_model(page),
-        metadata=_parse_metadata(page),
-        created_after=page.now - age if age else None,
-    )
-
-
-def _parse_status(page: Page) -> JobStatus | None:
-    text = page.request.query.get("status")
-    if not text:
-        return None
-    if text not in JobStatus:
-        raise parameter_error("status", f"must be one of {', '.join(JobStatus)}")
-    return JobStatus(text)
+    """Return the filter of the parameters, which are those of operators' lists and of bulk operations."""
+    query, age = page.request.query, _parse_age(page)
+    values = {name: query.get(name, "").strip() for name in FILTER_PARAMETERS}
+    job_filter = parse_filter_parameters({**values, "tenant": tenant or ""}, page.now)
+    since = filter(None, (job_filter.created_after, page.now - age if age else None))
+    return replace(job_filter, model=_parse_model(page), created_after=max(since, default=None))
 
 
 def _parse_model(page: Page) -> str | None:
@@ -190,14 +182,6 @@ def _parse_model(page: Page) -> str | None:
     if text and not _MODEL_PATTERN.fullmatch(text):
         raise parameter_error("model", "must be the name of a model, like owner/name")
     return text or None
-
-
-def _parse_metadata(page: Page) -> dict[str, str]:
-    text = (page.request.query.get("metadata") or "").strip()
-    try:
-        return parse_metadata(text) if text else {}
-    except ValueError as error:
-        raise parameter_error("metadata", str(error)) from None
 
 
 def _parse_age(page: Page) -> timedelta | None:
