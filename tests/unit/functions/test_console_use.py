@@ -317,3 +317,42 @@ def test_budget_says_when_its_period_ends_and_what_counts_as_spent(operator: Bro
         page = operator.get(path)
         assert f'day <small>ends <time datetime="{tomorrow:%Y-%m-%d}T00:00:00' in page.html, path
         assert "A prediction whose cost is not known has spent all that was reserved" in page.text
+
+
+def read_revision(page: Page) -> str:
+    return str(re.findall(r'name="revision" value="([^"]+)"', page.html)[0])
+
+
+def test_settings_of_a_page_that_is_outdated_are_not_saved(operator: Browser) -> None:
+    """Its form would make private outputs public again."""
+    path = "/tenants/acme"
+    for _ in range(2):
+        revision = read_revision(operator.get(path))
+        form = {"display_name": "Acme", "private_outputs": "true", "revision": revision}
+        assert operator.post(f"{path}/settings", form).status == 303
+        page = operator.post(f"{path}/settings", {"display_name": "Acme Ltd", "revision": revision})
+        assert page.status == 409
+        assert "They were changed since this page was opened" in page.text
+        # What is stored is shown, and can be saved.
+        assert 'name="private_outputs" value="true" checked' in page.html
+        assert 'value="Acme"' in page.html
+        assert read_revision(page) != revision
+
+
+def test_form_of_a_tenant_shows_what_was_typed_with_what_is_wrong(operator: Browser) -> None:
+    operator.post("/tenants/acme/settings", {"display_name": "Acme", "private_outputs": "true"})
+    key = {"name": "backend", "scopes": ["predictions:read"], "allowed_ips": "203.0.113.0/24, nowhere"}
+    page = operator.post("/tenants/acme/keys", key)
+    assert page.status == 422
+    assert 'value="203.0.113.0/24, nowhere"' in page.html
+    assert 'value="predictions:read" checked' in page.html
+    assert 'value="predictions:write">' in page.html
+    # The other forms are as they were.
+    assert 'value="Acme"' in page.html
+    assert 'name="private_outputs" value="true" checked' in page.html
+    revision = read_revision(page)
+    settings = {"display_name": "Acme Ltd", "retention": "soon", "revision": revision}
+    page = operator.post("/tenants/acme/settings", settings)
+    assert page.status == 422
+    assert ('value="Acme Ltd"' in page.html, 'value="soon"' in page.html) == (True, True)
+    assert 'name="private_outputs" value="true">' in page.html

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import (
@@ -22,10 +23,11 @@ from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
+from replicate_proxy.console.page import Form
 from replicate_proxy.console.pages.concurrency import find_limit
 from replicate_proxy.console.pages.overview import build_budget_rows, read_pauses, select_pauses
 from replicate_proxy.console.reads import read_together
-from replicate_proxy.errors import NotFoundError, UnknownNameError, field_error
+from replicate_proxy.errors import ApiError, NotFoundError, UnknownNameError, field_error
 from replicate_proxy.jobs.model import Account
 from replicate_proxy.operations.keys import describe_key
 from replicate_proxy.operations.tenants import describe_tenant
@@ -110,6 +112,7 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
                 },
             )
             stored = _find_settings(services, name)
+            _require_shown(page, stored)
             services.admin.tenants.put(
                 name,
                 display_name=body.display_name,
@@ -138,6 +141,24 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
             return page.redirect(f"/tenants/{name}", notice="saved")
 
         return _attempt(page, services, name, change)
+
+
+def _require_shown(page: Page, stored: Tenant | None) -> None:
+    """Raise a 409 ApiError if the form was filled with other settings than those that are stored.
+
+    It sends all of them: a page that was opened before outputs became private would make them public again.
+    """
+    revision = _get_revision(stored)
+    if page.form.get("revision", revision) != revision:
+        raise ApiError(
+            409,
+            "Settings have changed",
+            "They were changed since this page was opened. Look at them, and change them again",
+        )
+
+
+def _get_revision(tenant: Tenant | None) -> str:
+    return str(tenant.revision) if tenant is not None else "none"
 
 
 def _add_pauses(pages: PageRouter, services: ConsoleServices) -> None:
@@ -256,6 +277,9 @@ def _show_tenant(
         "tenant.html",
         name=name,
         settings=describe_tenant(settings or Tenant(name)),
+        revision=_get_revision(settings),
+        # What is invalid can be corrected. After a conflict, the settings are those that are stored.
+        typed=page.form if problem and problem["status"] == HTTPStatus.UNPROCESSABLE_ENTITY else Form({}),
         has_settings=settings is not None,
         keys=[describe_key(key) for key in read["keys"]],
         limits=limits,
