@@ -226,6 +226,45 @@ def test_audit_trail_is_verified_once(operator: Browser, monkeypatch: pytest.Mon
     assert find_link(older_page, "Newest") == "/audit"
 
 
+def test_audit_trail_leads_to_what_was_changed(operator: Browser) -> None:
+    job = store_failed_job()
+    operator.post(f"/predictions/acme/{job.id}/retry")
+    operator.post("/tenants/acme/budget", {"day_usd": "5"})
+    operator.post("/endpoints/acme", {"url": "https://app.example/hook"})
+    endpoint_id = re.findall(r"/endpoints/acme/(\w+)", operator.get("/deliveries?tenant=acme").html)[0]
+    operator.post(f"/endpoints/acme/{endpoint_id}/disable")
+    entry = json.dumps({"target": "acme/other"})
+    operator.post("/models/save", {"name": "acme/fast", "entry": entry, "etag": "*", "is_new": "true"})
+    operator.post("/dead-letters/dispatch/redrive", {"tenant": "acme"})
+    operator.post("/breaker/close")
+    paths = set(re.findall(r'class="text mono"><a href="/prod/console([^"]+)"', operator.get("/audit").html))
+    assert paths == {
+        f"/predictions/acme/{job.id}",
+        "/tenants/acme",
+        f"/endpoints/acme/{endpoint_id}",
+        "/models/acme/fast",
+        "/dead-letters/dispatch",
+    }
+    assert all(operator.get(path).status == 200 for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        ("batches/acme/b1", "/batches/acme/b1"),
+        ("bulk-operations/o1", "/bulk-operations/o1"),
+        ("tenants/acme/erasure", "/tenants/acme/erasure"),
+        ("tenants/acme/replicate-token", "/tenants/acme"),
+        ("endpoints", None),
+        ("endpoints/ep_1", None),
+        ("keys/k1", None),
+        ("breaker", None),
+    ],
+)
+def test_target_of_a_record_has_a_page(target: str, path: str | None) -> None:
+    assert audit.find_target_path(target, None) == path
+
+
 def test_sign_in_leads_back_to_the_filter(operator: Browser) -> None:
     path = "/predictions?tenant=acme&status=failed&metadata=order%3D4+%26+2&notice=cancel"
     page = Browser().get(path)

@@ -10,13 +10,24 @@ from replicate_proxy.audit.model import AuditAction, AuditFilter, is_position
 from replicate_proxy.errors import parameter_error
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from replicate_proxy.api.http import Response
+    from replicate_proxy.audit.model import AuditRecord
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
 
 _PAGE_SIZE = 40
 _MAX_VERIFIED_PAGES = 10
+_PAGES: Mapping[str, str] = {
+    "jobs": "/predictions",
+    "batches": "/batches",
+    "queues": "/dead-letters",
+    "models": "/models",
+    "bulk-operations": "/bulk-operations",
+}
+"""Where the pages of a record's target are, by its kind."""
 
 
 def add_audit_page(pages: PageRouter, services: ConsoleServices) -> None:
@@ -30,11 +41,27 @@ def add_audit_page(pages: PageRouter, services: ConsoleServices) -> None:
         following = part.next_position
         return page.render(
             "audit.html",
-            records=[build_audit_view(record) for record in part.records],
+            records=[_build_row(record) for record in part.records],
             actions=[action.value for action in AuditAction],
             next_url=None if following is None else page.url_with(cursor=encode_cursor((following,))),
             verification=_verify(services) if page.request.query.get("verify") else None,
         )
+
+
+def _build_row(record: AuditRecord) -> dict[str, Any]:
+    return {**build_audit_view(record), "path": find_target_path(record.target, record.tenant)}
+
+
+def find_target_path(target: str, tenant: str | None) -> str | None:
+    """Return the page of what a record is about, None if there is none."""
+    kind, _, rest = target.partition("/")
+    if not rest or (kind == "endpoints" and tenant is None):
+        return None
+    if kind == "tenants":
+        name, _, part = rest.partition("/")
+        return f"/tenants/{name}/erasure" if part == "erasure" else f"/tenants/{name}"
+    folder = f"/endpoints/{tenant}" if kind == "endpoints" else _PAGES.get(kind)
+    return f"{folder}/{rest}" if folder else None
 
 
 def _verify(services: ConsoleServices) -> dict[str, Any]:
