@@ -10,6 +10,7 @@ import pytest
 
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
+from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate, build_budget_view
 from replicate_proxy.budgets.model import (
@@ -20,6 +21,7 @@ from replicate_proxy.budgets.model import (
     BudgetWindow,
 )
 from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.jobs.model import Reservation
 from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws, make_failing_client
 from tests.support.builders import make_job
 from tests.support.clock import NOW, FakeClock
@@ -33,10 +35,11 @@ class Budgets:
     """A gate whose requests cost at most 40, on a store in memory."""
 
     def __init__(self) -> None:
-        client = create_in_memory_aws().client("dynamodb")
+        client = self.client = create_in_memory_aws().client("dynamodb")
         self.limits = DynamoBudgetStore(client, USAGE_TABLE)
         self.store = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
         self.bus, clock = FakeEventBus(), FakeClock()
+        self.clock = clock
         self.gate = BudgetGate(
             store=self.store,
             alerts=BudgetAlerts(self.store, self.bus, clock),
@@ -131,6 +134,37 @@ def test_budget_that_others_used_up_meanwhile_refuses_the_request(budgets: Budge
         budgets.gate.create([make_job(revision=0)], hold)
 
     assert "has $0.000010 of $0.000050 left" in refused.value.detail
+
+
+def test_create_that_a_new_day_has_room_for_is_not_refused(budgets: Budgets) -> None:
+    budgets.limits.put_limits(BudgetOwner("acme"), BudgetLimits(day_micro_usd=50))
+    hold = budgets.gate.check([REQUEST], CALLER)
+    assert hold is not None
+    budgets.request()
+    budgets.clock.advance(86_400)
+
+    hold = budgets.gate.create([job := make_job(revision=0)], hold)
+
+    assert build_budget_view(hold)["resets_at"] == "2026-02-02T00:00:00.000Z"
+    stored = DynamoJobStore(budgets.client, JOBS_TABLE).get("acme", job.id)
+    assert stored is not None
+    assert stored.reservation == Reservation(40, ("TENANT#2026-02-01",))
+    assert [event.data["resets_at"] for event in budgets.bus.published] == [
+        "2026-02-01T00:00:00.000Z",
+        "2026-02-02T00:00:00.000Z",
+    ]
+    assert budgets.list_alerts() == [(None, 80), (None, 80)]
+
+
+def test_create_whose_budget_was_deleted_meanwhile_is_to_be_repeated(budgets: Budgets) -> None:
+    budgets.limits.put_limits(BudgetOwner("acme"), BudgetLimits(day_micro_usd=50))
+    hold = budgets.gate.check([REQUEST], CALLER)
+    assert hold is not None
+    budgets.request()
+    budgets.limits.delete_limits(BudgetOwner("acme"))
+
+    with pytest.raises(RetryableError):
+        budgets.gate.create([make_job(revision=0)], hold)
 
 
 @pytest.mark.parametrize(("conflicts", "is_created"), [(3, True), (100, False)])

@@ -101,20 +101,17 @@ class BudgetGate:
 
         Raises a 402 ApiError if others have used the budget up meanwhile, and what `BudgetedJobs` raises.
         """
-        windows = tuple(state.window.name for state in hold.states)
-        reserved = [
-            replace(job, reservation=Reservation(amount, windows))
-            for job, amount in zip(jobs, hold.amounts, strict=True)
-        ]
         for attempt in range(_MAX_ATTEMPTS):
             try:
-                self._store.create(reserved, hold, batch=batch)
+                self._store.create(_reserve(jobs, hold), hold, batch=batch)
             except BudgetContentionError:
                 backoff = min(_FIRST_BACKOFF_SECONDS * 2**attempt, _MAX_BACKOFF_SECONDS)
                 self._sleep(backoff * self._random_fraction())
             except BudgetExceededError:
+                # It may fit by now: a window has begun, a prediction has ended, or a limit was raised.
                 hold = self._read_again(hold)
-                raise self._refuse(hold, jobs[0].correlation_id) from None
+                if hold.find_exceeded() is not None:
+                    raise self._refuse(hold, jobs[0].correlation_id) from None
             else:
                 hold = _add_reservation(hold)
                 self._alerts.publish(hold.states, correlation_id=jobs[0].correlation_id, is_exceeded=False)
@@ -128,7 +125,18 @@ class BudgetGate:
     def _read_again(self, hold: Hold) -> Hold:
         owners = list(dict.fromkeys(state.window.owner for state in hold.states))
         states = self._store.list_states(owners, self._clock.now())
-        return replace(hold, states=tuple(states)) if states else hold
+        if not states:
+            raise RetryableError("the budget was deleted meanwhile", retry_after=1)
+        return replace(hold, states=tuple(states))
+
+
+def _reserve(jobs: Sequence[Job], hold: Hold) -> list[Job]:
+    """Return the jobs with what each of them reserves."""
+    windows = tuple(state.window.name for state in hold.states)
+    return [
+        replace(job, reservation=Reservation(amount, windows))
+        for job, amount in zip(jobs, hold.amounts, strict=True)
+    ]
 
 
 def build_budget_view(hold: Hold) -> dict[str, Any]:
