@@ -125,6 +125,17 @@ def test_all_of_a_limit_can_be_reserved(stores: Stores) -> None:
     assert stores.list_sums()[0] == (100, 0)
 
 
+def test_job_that_reserves_nothing_fits_into_an_overdrawn_window(stores: Stores) -> None:
+    stores.create(make_new_job(), 60)
+    stores.limits.put_limits(TENANT, BudgetLimits(day_micro_usd=50))
+    assert stores.hold(0).find_exceeded() is None
+
+    job = stores.create(make_new_job(), 0)
+
+    assert job.reservation == Reservation(0, ("TENANT#2026-01-31",))
+    assert stores.list_sums() == [(60, 0)]
+
+
 def test_announcement_is_of_a_window_and_its_limit(stores: Stores) -> None:
     day, month = stores.budgeted.list_states([TENANT], NOW)
     stores.budgeted.record_announcement(day, 80)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef, UpdateTypeDef
 
     from replicate_proxy.budgets.model import BudgetWindow, Hold
     from replicate_proxy.jobs.model import Batch, Job
@@ -119,22 +119,24 @@ class DynamoBudgetedJobs(DynamoBudgetStates):
     def _build_reservation(self, state: BudgetState, amount: int) -> TransactWriteItemTypeDef:
         """Return the update that reserves, if that much is left. Conditions cannot add, so the limit is less.
 
-        The check before has found that the amount alone fits into the limit.
+        The check before has found that the amount alone fits into the limit. An amount of 0 fits into every
+        window, also into one that has more than its limit in it.
         """
         window = state.window
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": to_item(window_key(window.owner.tenant, window.name)),
-                "UpdateExpression": "SET expires_at = :expires_at ADD committed :amount",
-                "ConditionExpression": "attribute_not_exists(committed) OR committed <= :most",
-                "ExpressionAttributeValues": {
-                    ":amount": to_value(amount),
-                    ":most": to_value(state.limit_micro_usd - amount),
-                    ":expires_at": to_value(_expiry(state)),
-                },
-            }
+        update: UpdateTypeDef = {
+            "TableName": self._table,
+            "Key": to_item(window_key(window.owner.tenant, window.name)),
+            "UpdateExpression": "SET expires_at = :expires_at ADD committed :amount",
+            "ExpressionAttributeValues": {
+                ":amount": to_value(amount),
+                ":expires_at": to_value(_expiry(state)),
+            },
         }
+        if amount:
+            most = to_value(state.limit_micro_usd - amount)
+            update["ConditionExpression"] = "attribute_not_exists(committed) OR committed <= :most"
+            update["ExpressionAttributeValues"] = {**update["ExpressionAttributeValues"], ":most": most}
+        return {"Update": update}
 
 
 class DynamoBudgetStore(DynamoBudgetStates):
