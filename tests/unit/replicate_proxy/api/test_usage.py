@@ -142,3 +142,26 @@ def test_report_with_too_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("replicate_proxy.api.usage._MAX_ROWS", 1)
 
     assert json.loads(call()["body"])["invalid_fields"][0]["field"] == "group_by"
+
+
+@pytest.mark.parametrize("file_format", ["json", "csv", "jsonl"])
+def test_report_that_is_larger_than_a_response_is_refused(
+    monkeypatch: pytest.MonkeyPatch, file_format: str
+) -> None:
+    monkeypatch.setattr("replicate_proxy.api.usage.MAX_RESPONSE_BYTES", 100)
+
+    response = call(format=file_format)
+
+    assert response["statusCode"] == 400
+    [invalid] = json.loads(response["body"])["invalid_fields"]
+    assert invalid["field"] == "group_by"
+    assert (
+        invalid["description"]
+        == "gives 2 rows, more than one response can have: ask for fewer groups or days"
+    )
+
+
+def test_last_day_of_the_calendar_can_be_asked_for() -> None:
+    status, body = AdminApi(usage=STORE).call("GET", "usage", **{"from": "9999-12-31", "to": "9999-12-31"})
+
+    assert (status, body["results"]) == (200, [])

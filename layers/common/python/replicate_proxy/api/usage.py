@@ -8,10 +8,11 @@ import json
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.http import json_response, text_response
+from replicate_proxy.api.http import text_response
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.costs.money import format_usd
 from replicate_proxy.errors import parameter_error
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.usage.report import MAX_DAYS, UsageGroup
 
 if TYPE_CHECKING:
@@ -19,18 +20,17 @@ if TYPE_CHECKING:
 
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
+    from replicate_proxy.errors import ApiError
     from replicate_proxy.ports import Clock
     from replicate_proxy.usage.model import UsageCounts
     from replicate_proxy.usage.report import UsageReader, UsageReport
 
 USAGE_PARAMETERS = ("from", "to", "group_by", "format")
 _DEFAULT_DAYS = 30
-# A response of Lambda has 6 MB, a row about 300 bytes.
+# A row has about 300 bytes, or up to three times as many with long names.
 _MAX_ROWS = 15_000
-_CSV = "text/csv"
-_JSONL = "application/x-ndjson"
-_FORMATS = {"json": "application/json", "csv": _CSV, "jsonl": _JSONL}
-_ACCEPTED_TYPES = {_CSV: "csv", _JSONL: "jsonl", "application/jsonl": "jsonl"}
+_FORMATS = {"json": "application/json", "csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+_ACCEPTED_TYPES = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}
 
 
 def add_usage_routes(router: Router, usage: UsageReader, clock: Clock) -> None:
@@ -80,19 +80,29 @@ def parse_format(request: Request) -> str:
 
 
 def build_usage_response(report: UsageReport, file_format: str) -> Response:
-    """Return the report. Raises a 400 ApiError if it has too many rows for one response."""
+    """Return the report. Raises a 400 ApiError if it does not fit into one response."""
     if len(report.rows) > _MAX_ROWS:
-        detail = f"gives {len(report.rows)} rows, at most {_MAX_ROWS} fit: ask for fewer groups or days"
-        raise parameter_error("group_by", detail, error_type="too_many_rows")
+        raise _too_large(report, f"at most {_MAX_ROWS} fit")
     rows = [
         {**dict(zip(report.group_by, row.group, strict=True)), **_build_counts_view(row.counts)}
         for row in report.rows
     ]
+    text = _render(report, rows, file_format)
+    if calculate_sent_bytes(text) > MAX_RESPONSE_BYTES:
+        raise _too_large(report, "more than one response can have")
+    return text_response(200, text, _FORMATS[file_format])
+
+
+def _too_large(report: UsageReport, description: str) -> ApiError:
+    detail = f"gives {len(report.rows)} rows, {description}: ask for fewer groups or days"
+    return parameter_error("group_by", detail, error_type="too_many_rows")
+
+
+def _render(report: UsageReport, rows: Sequence[dict[str, Any]], file_format: str) -> str:
     if file_format == "csv":
-        return text_response(200, _render_csv(report, rows), "text/csv; charset=utf-8")
+        return _render_csv(report, rows)
     if file_format == "jsonl":
-        lines = "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
-        return text_response(200, lines, _JSONL)
+        return "".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows)
     body = {
         "from": report.first_day.isoformat(),
         "to": report.last_day.isoformat(),
@@ -100,7 +110,7 @@ def build_usage_response(report: UsageReport, file_format: str) -> Response:
         "results": rows,
         "total": _build_counts_view(report.total),
     }
-    return json_response(200, body)
+    return json.dumps(body, ensure_ascii=False)
 
 
 def _build_counts_view(counts: UsageCounts) -> dict[str, Any]:

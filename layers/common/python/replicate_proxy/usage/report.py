@@ -103,7 +103,5 @@ def _get_value(key: UsageKey, group: UsageGroup) -> str:
 
 
 def _iterate_days(first_day: date, last_day: date) -> Iterator[date]:
-    day = first_day
-    while day <= last_day:
-        yield day
-        day += timedelta(days=1)
+    for number in range((last_day - first_day).days + 1):
+        yield first_day + timedelta(days=number)
