@@ -9,7 +9,16 @@ import click
 from proxyctl.app import App, Command, drop_missing, pass_app
 from proxyctl.client import build_path
 
-_COUNTS = ("predictions", "succeeded", "failed", "canceled", "cost_usd", "unknown_costs", "estimated_costs")
+_COUNTS = (
+    "predictions",
+    "succeeded",
+    "failed",
+    "canceled",
+    "cost_usd",
+    "tenant_billed_usd",
+    "unknown_costs",
+    "estimated_costs",
+)
 
 
 @click.command("usage", cls=Command)

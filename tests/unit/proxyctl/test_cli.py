@@ -367,6 +367,12 @@ def test_usage_is_printed_as_csv_and_jsonl(served: Served, run: Callable[..., Ou
     assert run("usage", "--jsonl").exit_code == 0
 
 
+def test_table_of_usage_has_all_columns_of_the_export(served: Served, run: Callable[..., Outcome]) -> None:
+    names = run("usage", "--csv").output.splitlines()[0]
+    header = run("usage").output.splitlines()[0]
+    assert header.split() == names.replace("_", " ").replace(",", " ").split()
+
+
 def test_lists_are_read_to_the_limit(run: Callable[..., Outcome], served: Served) -> None:
     def respond(request: Any) -> tuple[int, dict[str, str], str]:
         first = int(request.params.get("cursor", "0"))

@@ -56,6 +56,7 @@ def add_usage_page(pages: PageRouter, services: ConsoleServices) -> None:
             total=report.total,
             charts=build_daily_charts(report.regroup(UsageGroup.DAY)),
             tables=tables,
+            max_rows=_MAX_ROWS,
             budgets=build_budget_rows(read["budgets"]),
         )
 
