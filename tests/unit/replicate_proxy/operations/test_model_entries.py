@@ -138,6 +138,18 @@ def test_entries_that_do_not_fit_are_rejected(admin_api: AdminApi) -> None:
     assert admin_api.call("PUT", "models", {"models": [entry]})[0] == 422
 
 
+def test_no_entry_is_added_to_as_many_as_can_be_imported(admin_api: AdminApi) -> None:
+    entries = [{"name": f"team/model-{number}"} for number in range(500)]
+    assert admin_api.call("PUT", "models", {"models": entries})[0] == 200
+
+    status, body = admin_api.call("PUT", "models/team/one-more", {})
+
+    assert (status, body["detail"].strip()) == (422, "- there can be at most 500 entries")
+    assert admin_api.call("PUT", "models/team/model-7", {"timeout_seconds": 60})[0] == 200
+    assert admin_api.call("DELETE", "models/team/model-8")[0] == 204
+    assert admin_api.call("PUT", "models/team/one-more", {})[0] == 200
+
+
 def test_fields_that_the_model_would_refuse_are_refused(admin_api: AdminApi) -> None:
     admin_api.schemas.put("models/acme/painter")
     entry = {"target": "acme/painter", "defaults": {"width": 9000}, "forced": {"image": "cat.png"}}

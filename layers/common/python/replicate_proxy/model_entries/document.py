@@ -11,6 +11,8 @@ from replicate_proxy.model_entries.entry import ModelEntry
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# An export with more could not be imported again.
+MAX_ENTRIES = 500
 # An item has at most 400 kB (Amazon DynamoDB, quotas).
 MAX_DOCUMENT_BYTES = 380_000
 

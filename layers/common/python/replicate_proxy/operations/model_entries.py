@@ -16,7 +16,7 @@ from replicate_proxy.errors import (
     field_error,
     field_errors,
 )
-from replicate_proxy.model_entries.document import MAX_DOCUMENT_BYTES, encode_entries
+from replicate_proxy.model_entries.document import MAX_DOCUMENT_BYTES, MAX_ENTRIES, encode_entries
 from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ class ModelEntryService:
                 raise ApiError(412, "Entries have changed", detail, headers={"etag": document.etag})
             merged = {**({} if is_complete else document.entries), **changes}
             entries = {name: entry for name, entry in merged.items() if entry is not None}
+            if len(entries) > max(MAX_ENTRIES, len(document.entries)):
+                raise field_error("", f"there can be at most {MAX_ENTRIES} entries")
             if len(encode_entries(entries).encode()) > MAX_DOCUMENT_BYTES:
                 raise field_error("", f"all entries together must have at most {MAX_DOCUMENT_BYTES} bytes")
             try:

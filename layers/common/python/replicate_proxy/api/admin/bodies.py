@@ -25,6 +25,7 @@ from replicate_proxy.costs.money import parse_usd
 from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.images.options import ImageFormat
 from replicate_proxy.jobs.model import FallbackCause
+from replicate_proxy.model_entries.document import MAX_ENTRIES
 from replicate_proxy.operations.bulk.model import MAX_JOBS, BulkAction
 from replicate_proxy.operations.dead_letters import DeadLetterFilter
 from replicate_proxy.pauses.pause import PausedActivity, PauseMode
@@ -225,7 +226,7 @@ class ModelEntryBody(PutModelEntryBody):
 class PutModelEntriesBody(RequestBody):
     """PUT /admin/models. Replaces all entries."""
 
-    models: Annotated[list[ModelEntryBody], Field(max_length=500)]
+    models: Annotated[list[ModelEntryBody], Field(max_length=MAX_ENTRIES)]
 
 
 class PutBudgetBody(RequestBody):
