@@ -200,6 +200,25 @@ def test_harvest_finishes_with_source_urls_when_storage_keeps_failing(pipeline: 
     assert pipeline.documents.load(finished.output) == SOURCE_URLS
 
 
+def test_harvest_keeps_files_of_a_round_that_ends_after_replicate_deleted_the_rest(
+    pipeline: Pipeline,
+) -> None:
+    job = make_succeeded_job(pipeline)
+    pipeline.output_harvester.results = [INCOMPLETE]
+
+    def let_round_take_long(name: str) -> None:
+        if name == "harvest.files_stored":
+            pipeline.clock.advance(71 * 60)
+
+    pipeline.harvester = replace(pipeline.harvester, checkpoint=let_round_take_long)
+    finished = harvest(pipeline, job)
+    assert (finished.status, finished.end_reason) == (S.SUCCEEDED, EndReason.HARVEST_GIVEN_UP)
+    assert pipeline.documents.load(finished.output) == [STORED.url, SOURCE_URLS[1]]
+    assert [
+        (record["outcome"], record.get("reason")) for record in pipeline.documents.load(finished.files)
+    ] == [("compressed", None), ("not_stored", "harvest_given_up")]
+
+
 def test_sweep_resumes_harvest_when_continuation_cannot_be_sent(pipeline: Pipeline) -> None:
     job = make_succeeded_job(pipeline)
     pipeline.output_harvester.results = [INCOMPLETE]

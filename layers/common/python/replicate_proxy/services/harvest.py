@@ -243,7 +243,8 @@ class JobHarvester:
         """Record what is stored and send a continuation; the sweep sends another if this one is lost."""
         now = self.clock.now()
         if source_expired(job, now):
-            return finish_with_source_urls(job, self.updater, self.documents)
+            records = result.records if result else None
+            return finish_with_source_urls(job, self.updater, self.documents, records=records)
         logger.info("harvest continues later", reason=reason, seconds=delay_seconds)
         record_seconds(Metric.HARVEST_AGE_SECONDS, (now - (job.completed_at or now)).total_seconds())
         change = CheckScheduled(
@@ -294,10 +295,17 @@ def source_expired(job: Job, now: datetime) -> bool:
     return now - (job.completed_at or job.created_at) > REPLICATE_RETENTION + _EXPIRY_MARGIN
 
 
-def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentStore) -> Job:
+def finish_with_source_urls(
+    job: Job,
+    updater: JobUpdater,
+    documents: DocumentStore,
+    *,
+    records: tuple[FileRecord, ...] | None = None,
+) -> Job:
     """Finish the job with the files stored so far and the source URLs of all others.
 
-    The output is null if the stored source output does not exist any more. Raises StaleChangeError.
+    `records` are those of the last round; without them, the records that are saved with the job apply. The
+    output is null if the stored source output does not exist any more. Raises StaleChangeError.
     """
     logger.error("harvest given up, source URLs kept", job_id=job.id, attempt=job.attempt)
     try:
@@ -306,16 +314,16 @@ def finish_with_source_urls(job: Job, updater: JobUpdater, documents: DocumentSt
         job = _finish_given_up(job, None, (), updater, documents)
         count(Metric.OUTPUT_LOST)
         return job
-    records = _complete_records(job, source_output, documents)
+    earlier = load_file_records(job, documents) if records is None else records
+    records = _complete_records(earlier, source_output)
     output = replace_references(
         source_output, {record.path: record.url for record in records if record.is_stored}
     )
     return _finish_given_up(job, output, records, updater, documents)
 
 
-def _complete_records(job: Job, source_output: object, documents: DocumentStore) -> tuple[FileRecord, ...]:
+def _complete_records(earlier: Iterable[FileRecord], source_output: object) -> tuple[FileRecord, ...]:
     """Return a record of every file of the output: those of the rounds so far, and of files left over."""
-    earlier = load_file_records(job, documents)
     records = {record.path: replace(record, retryable=False) for record in earlier}
     return tuple(
         records.get(reference.path)
