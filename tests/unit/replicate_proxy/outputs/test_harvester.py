@@ -504,6 +504,17 @@ def test_files_beyond_limit_are_not_stored() -> None:
     assert result.output[3:] == urls[3:]
 
 
+def test_records_do_not_repeat_content_of_data_uris() -> None:
+    uris = ["data:image/png;base64,!" + "A" * 1000, "data:text/plain," + "A" * 1000]
+    files = {uris[0]: PermanentFetchError("bad_data_uri")}
+    result = Harvest(files, settings=HarvestSettings(max_files=1)).run(uris)
+    assert result.output == uris
+    assert [(record.url, record.reason) for record in result.records] == [
+        ("data:image/png;base64,", "bad_data_uri"),
+        ("data:text/plain,", "too_many_files"),
+    ]
+
+
 def test_texts_beyond_limit_of_job_are_dropped() -> None:
     urls = [make_url(f"{index}.png") for index in range(4)]
     harvest = Harvest(dict.fromkeys(urls, PNG), settings=HarvestSettings(max_text_bytes_per_job=12))

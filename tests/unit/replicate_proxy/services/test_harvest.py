@@ -219,6 +219,19 @@ def test_harvest_keeps_files_of_a_round_that_ends_after_replicate_deleted_the_re
     ] == [("compressed", None), ("not_stored", "harvest_given_up")]
 
 
+def test_given_up_harvest_does_not_repeat_content_of_data_uri_in_records(pipeline: Pipeline) -> None:
+    uri = "data:image/png;base64," + "A" * 1000
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", output=[uri])
+    pipeline.output_harvester.faults.fail("harvest", times=10_000)
+    harvest(pipeline, job)
+    pipeline.pass_time(2 * 3600)
+    finished = pipeline.get_job(job)
+    assert pipeline.documents.load(finished.output) == [uri]
+    assert [record["url"] for record in pipeline.documents.load(finished.files)] == ["data:image/png;base64,"]
+
+
 def test_sweep_resumes_harvest_when_continuation_cannot_be_sent(pipeline: Pipeline) -> None:
     job = make_succeeded_job(pipeline)
     pipeline.output_harvester.results = [INCOMPLETE]

@@ -308,7 +308,7 @@ def _build_failure_record(reference: FileReference, reason: str, *, retryable: b
     return FileRecord(
         path=reference.path,
         outcome=FileOutcome.NOT_STORED,
-        url=reference.url,
+        url=reference.recorded_url,
         reason=reason,
         source_host=_extract_host(reference),
         retryable=retryable,

@@ -115,7 +115,7 @@ class ParallelOutputHarvester:
         accepted.sort(key=lambda reference: reference.path in tried)
         records = self._process_in_parallel(accepted, batch)
         records += [
-            FileRecord(reference.path, FileOutcome.NOT_STORED, reference.url, "too_many_files")
+            FileRecord(reference.path, FileOutcome.NOT_STORED, reference.recorded_url, "too_many_files")
             for reference in excess
         ]
         by_first_path = {record.path: record for record in records}

@@ -37,7 +37,8 @@ class FileOutcome(StrEnum):
 class FileRecord:
     """One file of an output.
 
-    `url` is where the file is served; `source_host` is where it came from ("data:" for a data URI). Sizes are
+    `url` is where the file is served, for a data URI that is not stored the URI without its content;
+    `source_host` is where it came from ("data:" for a data URI). Sizes are
     in bytes and pixels, hashes in hex. `score` is the estimated SSIMULACRA2 of a compressed image;
     `placeholder` is a BlurHash; `text` is the metadata that the model wrote into the image. `retryable`: the
     file is not stored, and another try may still succeed.

@@ -46,6 +46,11 @@ class FileReference:
     path: JsonPath
     url: str
 
+    @property
+    def recorded_url(self) -> str:
+        """Return the URL for a record: a `data:` URI without its content, which may have megabytes."""
+        return self.url.partition(",")[0] + "," if is_data_uri(self.url) else self.url
+
 
 def is_data_uri(text: str) -> bool:
     return text[:5].lower() == "data:"

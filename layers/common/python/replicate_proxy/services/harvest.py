@@ -327,7 +327,7 @@ def _complete_records(earlier: Iterable[FileRecord], source_output: object) -> t
     records = {record.path: replace(record, retryable=False) for record in earlier}
     return tuple(
         records.get(reference.path)
-        or FileRecord(reference.path, FileOutcome.NOT_STORED, reference.url, _GIVEN_UP)
+        or FileRecord(reference.path, FileOutcome.NOT_STORED, reference.recorded_url, _GIVEN_UP)
         for reference in find_references(source_output)
     )
 

@@ -29,8 +29,8 @@ class PredictionRenderer:
     """Renders jobs as predictions.
 
     A prediction that is too large for one response is shown without logs, then also without input, then
-    without output; `proxy.omitted` lists what is missing. URLs of private files are signed for each response,
-    which raises UrlSigningError if that is not possible.
+    without output, then without the records of its files; `proxy.omitted` lists what is missing. URLs of
+    private files are signed for each response, which raises UrlSigningError if that is not possible.
     """
 
     def __init__(
@@ -101,6 +101,10 @@ class PredictionRenderer:
                 break
             view = {**view, name: empty}
             omitted.append(name)
+        if _calculate_size_bytes(view) > self._max_page_bytes:
+            # Ten thousand URLs of files that are not stored.
+            view["proxy"] = {**view["proxy"], "files": []}
+            omitted.append("files")
         if omitted:
             view["proxy"] = {**view["proxy"], "omitted": omitted}
         return view

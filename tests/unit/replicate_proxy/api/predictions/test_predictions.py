@@ -405,6 +405,15 @@ class TestGet:
         assert (status, prediction["status"], prediction["output"]) == (200, "succeeded", None)
         assert prediction["proxy"]["omitted"] == ["logs", "input", "output"]
 
+    def test_file_records_too_large_for_any_response_are_omitted(self) -> None:
+        api = PredictionApi(max_page_bytes=20_000)
+        records = [{"path": [0], "outcome": "not_stored", "url": "https://a.test/" + "u" * 30_000}]
+        files = api.pipeline.documents.save("acme", "x", "files", records)
+        job = api.pipeline.store.put(make_job(JobStatus.SUCCEEDED, files=files))
+        status, prediction, _ = api.get_prediction(job.id)
+        assert (status, prediction["status"], prediction["proxy"]["files"]) == (200, "succeeded", [])
+        assert prediction["proxy"]["omitted"] == ["logs", "input", "output", "files"]
+
 
 @pytest.mark.parametrize(
     ("first", "second", "is_same"),
