@@ -35,6 +35,7 @@ _QUEUE_LIMIT_SHARE = 0.4
 _DELETE_SHARE = 0.3
 _RETRY_SHARE = 0.5
 _BATCH_SHARE = 0.2
+_PAUSE_SHARE = 0.25
 _SEARCHES = 6
 _PROGRESS_SECONDS = 60.0
 
@@ -85,6 +86,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         retry_share=_RETRY_SHARE,
         delete_share=_DELETE_SHARE,
         batch_share=_BATCH_SHARE,
+        pause_share=_PAUSE_SHARE,
         searches=_SEARCHES,
     )
 

@@ -29,6 +29,7 @@ from tools.simulation.input_invariants import InputInvariants
 from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants
 from tools.simulation.operators import KeyOperators
+from tools.simulation.pauses import PauseOperators
 from tools.simulation.retries import RetryOperators
 from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scheduler import Scheduler
@@ -66,6 +67,7 @@ class RunSettings:
     time, and of the predictions start slowly. Operators retry `retry_share` of the failed and canceled jobs.
     Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many. If `batch_share`
     is not 0, there are large batches, with that share of `jobs` as lines in addition to the other jobs.
+    `pause_share` of the seeds have operators who pause predictions and deliveries.
     Callers search their predictions `searches` times.
     Violations of the guarantees in `ignored` do not stop the run.
     """
@@ -81,6 +83,7 @@ class RunSettings:
     retry_share: float = 0.0
     delete_share: float = 0.0
     batch_share: float = 0.0
+    pause_share: float = 0.0
     searches: int = 0
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
@@ -167,6 +170,7 @@ def _draw_features(seed: int, settings: RunSettings) -> Features:
         has_own_accounts=settings.own_account_share > 0,
         has_deletions=settings.delete_share > 0,
         has_batches=settings.batch_share > 0,
+        has_pauses=random.Random(f"{seed}/pauses").random() < settings.pause_share,
     )
 
 
@@ -179,6 +183,8 @@ def _start_actors(
     workload = Workload(world, invariants, settings, limits=limits, has_budgets=has_budgets)
     workload.start(random.Random(f"{seed}/workload"))
     costs = _watch(world, invariants)
+    if world.features.has_pauses:
+        PauseOperators(world, invariants, tenants=TENANTS, seconds=settings.fault_seconds / 2).start()
     _start_operators(seed, settings, world, invariants)
     batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
     if world.features.has_batches:

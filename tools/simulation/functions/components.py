@@ -26,6 +26,7 @@ from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.aws.queue_names import get_queue_url
 from tools.simulation.cost_invariants import PRICES
 from tools.simulation.functions.input_files import InputFiles
+from tools.simulation.pauses import build_pause_finder, find_no_pause
 from tools.simulation.resources import BUCKET, BUS, DUE_SHARDS, Queue, Table
 from tools.simulation.timestamps import VirtualClock
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.pauses.pause import Pause, PausedActivity
     from replicate_proxy.replicate_api.rate_limit import RateLimit
     from replicate_proxy.webhooks.ports import Sender
     from tools.simulation.aws import InMemoryAws
@@ -49,12 +51,13 @@ STREAM_KEY = b"the key of stream URLs in the simulation"
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What is set up in a run: concurrency limits, own accounts of tenants, deletions, and large batches."""
+    """What is set up in a run."""
 
     has_limits: bool = False
     has_batches: bool = False
     has_own_accounts: bool = False
     has_deletions: bool = False
+    has_pauses: bool = False
 
 
 class Components:
@@ -119,6 +122,11 @@ class Components:
 
     def control_table(self) -> ControlTable:
         return ControlTable(self.aws.client("dynamodb"), Table.CONTROL)
+
+    def build_pause_finder(self, activity: PausedActivity) -> Callable[[str], Pause | None]:
+        if not self.features.has_pauses:
+            return find_no_pause
+        return build_pause_finder(self.control_table(), activity, self.scheduler)
 
     def draw_fraction(self) -> float:
         actor = self.scheduler.current

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.webhooks.deliverer import Deliverer
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
 from replicate_proxy.webhooks.endpoint_health import EndpointHealth
@@ -49,6 +50,7 @@ def build_deliver(components: Components) -> Deliverer:
         sender=components.sender,
         clock=components.clock,
         settings=components.delivery_settings,
+        find_pause=components.build_pause_finder(PausedActivity.DELIVERIES),
         random_fraction=components.draw_fraction,
         checkpoint=components.checkpoint,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from replicate_proxy.accounts.per_account import PerAccount
 from replicate_proxy.batches.canceled import CanceledBatches
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.replicate_api.predictions import UpstreamPredictionWriter
 from replicate_proxy.replicate_api.rate_limit import RateLimit
 from replicate_proxy.services.dispatch import Dispatcher
@@ -53,6 +54,7 @@ def build_dispatch(components: Components) -> Dispatcher:
         schemas=_build_schema_refresher(components),
         streams=StreamUrlBuilder(OUTPUTS_BASE_URL, STREAM_HOST_URL, STREAM_KEY),
         concurrency=build_gate(components),
+        find_pause=components.build_pause_finder(PausedActivity.PREDICTIONS),
         is_batch_canceled=canceled.is_canceled,
         find_account=build_account_finder(components),
         checkpoint=components.checkpoint,

@@ -11,6 +11,7 @@ from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
 from replicate_proxy.deletion.deleter import JobDeleter
 from replicate_proxy.deletion.sweep import DeletionSweep
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.services.harvest import build_continuation_event
 from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.reports import ReportPublisher
@@ -52,6 +53,7 @@ def build_sweep(components: Components) -> Sweep:
         redelivery=build_redelivery(components),
         clock=components.clock,
         settings=components.delivery_settings,
+        find_pause=components.build_pause_finder(PausedActivity.DELIVERIES),
         checkpoint=components.checkpoint,
     )
     jobs = Sweeper(

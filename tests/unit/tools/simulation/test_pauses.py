@@ -1,0 +1,25 @@
+"""Operators who pause predictions and deliveries while jobs run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.simulation.mutants.hunt import hunt
+from tools.simulation.mutants.pauses import PAUSE_MUTANTS
+from tools.simulation.run import RunSettings, run_seed
+
+PAUSED = RunSettings(jobs=12, key_requests=0, limited_share=1.0, pause_share=1.0)
+
+
+@pytest.mark.parametrize("seed", range(1, 3))
+def test_every_guarantee_holds_while_operators_pause_and_resume(seed: int) -> None:
+    result = run_seed(seed, PAUSED)
+
+    assert result.violation is None
+    assert result.accepted > 0
+
+
+def test_pause_that_is_not_found_is_noticed() -> None:
+    (mutant,) = PAUSE_MUTANTS
+
+    assert hunt(mutant, max_seeds=5).guarantee == mutant.guarantee
