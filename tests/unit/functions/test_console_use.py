@@ -17,13 +17,15 @@ from replicate_proxy.auth.principal import Scope
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.console.pages import audit, deliveries, overview, predictions
+from replicate_proxy.aws.usage_store import DynamoUsageReports
+from replicate_proxy.console.pages import audit, deliveries, overview, predictions, usage
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import Batch, Document, EndReason, JobStatus, Submission, SubmissionKind
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.operations.queues import QueueMonitor
 from replicate_proxy.operations.tenants import TenantService
+from replicate_proxy.usage.model import UsageCounts, UsageEntry, UsageKey
 from replicate_proxy.usage.report import UsageReader
 from tests.support.aws import DELIVERIES_TABLE, JOBS_TABLE
 from tests.support.builders import make_job
@@ -305,6 +307,22 @@ def test_older_deliveries_are_found_after_an_endpoint_was_refused(
     older = find_link(page, "Older")
     assert older is not None
     assert tenant.get(older).status == 200
+
+
+def test_usage_says_how_many_rows_it_leaves_out(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums at the top count them."""
+    monkeypatch.setattr(usage, "_MAX_ROWS", 1)
+    today = datetime.now(UTC).date().isoformat()
+    entries = [
+        UsageEntry(UsageKey(tenant, today, "acme/flux", "key-1"), UsageCounts(succeeded=1))
+        for tenant in ("acme", "globex", "initech")
+    ]
+    monkeypatch.setattr(
+        DynamoUsageReports, "list_all_entries", lambda _, day: entries if day == today else []
+    )
+    page = operator.get("/usage")
+    assert f"<b>{len(entries)}</b><span>ended</span>" in page.html
+    assert page.text.count("The first 1 of 3 are shown; the API returns all.") == 1
 
 
 def test_usage_keeps_a_tenant_without_keys_or_settings(operator: Browser) -> None:

@@ -26,6 +26,11 @@ def test_bars_are_relative_to_the_highest_and_small_ones_stay_visible() -> None:
     assert all(bar.x >= 0 and bar.x + bar.width <= 100 for bar in chart.bars)
 
 
+def test_highest_value_is_shown_without_what_else_its_text_says() -> None:
+    values = [("mon", 5, "5, 1 failed"), ("tue", 5, "5, 2 failed")]
+    assert build_chart(values, lambda value: f"{value:g}").maximum == "5"
+
+
 def test_chart_without_values_is_empty() -> None:
     assert build_chart([]).is_empty
     assert build_chart([("mon", 0, "0")]).is_empty

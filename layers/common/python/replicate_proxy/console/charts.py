@@ -10,7 +10,7 @@ from replicate_proxy.jobs.model import TimelineStep
 from replicate_proxy.webhooks.model import DeliveryStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from replicate_proxy.jobs.model import Job
@@ -74,8 +74,13 @@ class Hop:
     is_running: bool = False
 
 
-def build_chart(values: Sequence[tuple[str, float, str]]) -> Chart:
-    """Return the chart of labels, values and their texts."""
+def build_chart(
+    values: Sequence[tuple[str, float, str]], format_maximum: Callable[[float], str] | None = None
+) -> Chart:
+    """Return the chart of labels, values and their texts.
+
+    `format_maximum` is for texts that say more than the value.
+    """
     highest = max((value for _, value, _ in values), default=0)
     step = _FULL_PERCENT / max(len(values), 1)
     bars = []
@@ -94,7 +99,7 @@ def build_chart(values: Sequence[tuple[str, float, str]]) -> Chart:
     texts = {value: text for _, value, text in values}
     return Chart(
         tuple(bars),
-        texts.get(highest, ""),
+        format_maximum(highest) if format_maximum else texts.get(highest, ""),
         values[0][0] if values else "",
         values[-1][0] if values else "",
         not highest,

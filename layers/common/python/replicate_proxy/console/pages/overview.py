@@ -118,7 +118,8 @@ def build_daily_charts(report: UsageReport) -> dict[str, Chart]:
             [
                 (day, count.jobs, f"{format_number(count.jobs)}, {count.failed} failed")
                 for day, count in counts
-            ]
+            ],
+            format_maximum=format_number,
         ),
         "costs": build_chart(
             [(day, count.cost_micro_usd, format_money(count.cost_micro_usd)) for day, count in counts]

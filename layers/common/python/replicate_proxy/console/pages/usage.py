@@ -56,7 +56,6 @@ def add_usage_page(pages: PageRouter, services: ConsoleServices) -> None:
             total=report.total,
             charts=build_daily_charts(report.regroup(UsageGroup.DAY)),
             tables=tables,
-            max_rows=_MAX_ROWS,
             budgets=build_budget_rows(read["budgets"]),
         )
 
@@ -68,8 +67,8 @@ def _parse_days(page: Page) -> int:
     return int(text)
 
 
-def _sum_by(report: UsageReport, group: UsageGroup) -> Sequence[tuple[str, Any]]:
-    """Return the values of a group with their sums, the dearest first."""
+def _sum_by(report: UsageReport, group: UsageGroup) -> tuple[Sequence[tuple[str, Any]], int]:
+    """Return the dearest values of a group with their sums, and how many values there are."""
     sums = [(row.group[0], row.counts) for row in report.regroup(group).rows]
     ranked = sorted(sums, key=lambda item: (-item[1].cost_micro_usd, -item[1].jobs, item[0]))
-    return ranked[:_MAX_ROWS]
+    return ranked[:_MAX_ROWS], len(ranked)
