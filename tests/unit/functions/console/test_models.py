@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from html import unescape
+from typing import Any
 
 from tests.support.console import Browser
 
@@ -23,3 +26,26 @@ def test_entry_is_saved_changed_only_from_its_present_state_and_deleted(operator
     assert operator.post("/models/save", {**form, "entry": '{"nope": 1}'}).status == 422
     assert operator.post("/models/acme/fast/delete", {"etag": ""}).status == 303
     assert operator.get("/models/acme/fast").status == 404
+
+
+def test_new_entry_does_not_replace_another_one(operator: Browser) -> None:
+    form = {"name": "acme/fast", "entry": '{"target": "acme/model"}', "etag": "*", "is_new": "true"}
+    assert operator.post("/models/save", form).status == 303
+
+    again = operator.post("/models/save", {**form, "entry": "{}"})
+
+    assert again.status == 422
+    assert "has an entry already: change that one" in again.text
+    assert "acme/model" in operator.get("/models/acme/fast").text
+
+
+def test_entry_that_is_saved_as_it_is_shown_stays_the_same(operator: Browser) -> None:
+    entry = {"fallbacks": [{"target": "acme/other"}], "fallback_on": [], "validate_input": False}
+    form = {"name": "acme/fast", "entry": json.dumps(entry), "etag": "*", "is_new": "true"}
+    assert operator.post("/models/save", form).status == 303
+
+    page = operator.get("/models/acme/fast")
+
+    (shown,) = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.html, re.DOTALL)
+    fallback: dict[str, Any] = {"target": "acme/other", "fields": {}, "price": None}
+    assert json.loads(unescape(shown)) == {**entry, "name": "acme/fast", "fallbacks": [fallback]}

@@ -10,6 +10,7 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.console.formatting import format_json
 from replicate_proxy.costs.shipped_prices import load_hardware_prices
 from replicate_proxy.errors import field_error
+from replicate_proxy.model_entries.entry import ModelEntry
 
 if TYPE_CHECKING:
     from replicate_proxy.api.http import Response
@@ -46,7 +47,9 @@ def add_model_pages(pages: PageRouter, services: ConsoleServices) -> None:
     def show_entry(page: Page) -> Response:
         entry, document = entries.get(_name(page))
         view = build_entry_view(entry)
-        text = format_json({name: value for name, value in view.items() if value not in (None, "", (), {})})
+        # What is left out is what a save without the field sets.
+        unset = build_entry_view(ModelEntry(name=entry.name))
+        text = format_json({name: view[name] for name in view if name == "name" or view[name] != unset[name]})
         return _show_entry(page, entry.name, text, document.etag)
 
     @pages.post("/models/save", operator=True)
@@ -54,7 +57,7 @@ def add_model_pages(pages: PageRouter, services: ConsoleServices) -> None:
         name, etag = page.form.get("name"), page.form.get("etag")
         is_new = page.form.get("is_new") == "true"
         return page.attempt(
-            lambda: _save(page, entries, name, etag),
+            lambda: _save(page, entries, name, etag, is_new=is_new),
             lambda problem: _show_entry(
                 page,
                 "" if is_new else name,
@@ -71,13 +74,18 @@ def add_model_pages(pages: PageRouter, services: ConsoleServices) -> None:
         return page.redirect("/models", notice="deleted")
 
 
-def _save(page: Page, entries: ModelEntryService, name: str, etag: str) -> Response:
+def _save(page: Page, entries: ModelEntryService, name: str, etag: str, *, is_new: bool) -> Response:
     value = page.form.get_json("entry")
     if isinstance(value, dict):
         value = {**value, "name": name}
     body = parse_body(PutModelEntryBody, value)
     if body.name is None:
         raise field_error("name", "is required")
+    if is_new:
+        document = entries.read()
+        if body.name in document.entries:
+            raise field_error("name", "has an entry already: change that one")
+        etag = document.etag
     entries.put(build_entry(body.name, body), if_match=etag or None)
     return page.redirect("/models", notice="saved")
 
