@@ -91,7 +91,9 @@ def test_body_with_thousands_of_files_fits_the_limit() -> None:
     view = build_view(as_succeeded(make_job()), files=files)
     text = render_body(view, JobEvent(EventKind.COMPLETED, 7, "msg_1"), max_bytes=MAX_BYTES)
     assert len(text.encode()) <= MAX_BYTES
-    assert json.loads(text)["output"] == ["https://cdn.example/1.webp"]
+    body = json.loads(text)
+    assert (body["input"], body["output"]) == ({"prompt": "a"}, ["https://cdn.example/1.webp"])
+    assert (body["proxy"]["files"], "omitted" in body["proxy"]) == ([], False)
 
 
 @given(JSON, JSON, st.integers(1500, 4000))

@@ -80,8 +80,9 @@ def render_body(view: Mapping[str, Any], event: JobEvent, *, max_bytes: int) -> 
     """Return the JSON text to send: the prediction as GET returns it, at the time of the event.
 
     `view` is that GET body. `proxy.event` and `proxy.sequence` put the event's identity under the signature.
-    A text above `max_bytes` loses its file records and `input`, then `logs`, then `output`, until it fits;
-    `proxy.omitted` names the fields left out. Without all of them it is returned however long it is.
+    A text above `max_bytes` loses its file records, then `input`, then `logs`, then `output`, until it fits;
+    `proxy.omitted` names those of the last three that are left out. Without all of them it is returned
+    however long it is.
     """
     body = _build_view_at_event(event.kind, dict(view))
     proxy = {**(view.get("proxy") or {}), "event": event.kind.value, "sequence": event.sequence}
@@ -90,6 +91,7 @@ def render_body(view: Mapping[str, Any], event: JobEvent, *, max_bytes: int) -> 
     if len(text.encode()) > max_bytes:
         # The file records of a job with hundreds of files are as long as its output.
         proxy = {**proxy, "files": []}
+        text = to_json({**body, "proxy": proxy})
     for name, empty_value in _OMITTABLE_FIELDS:
         if len(text.encode()) <= max_bytes:
             break
