@@ -297,6 +297,20 @@ def test_deliveries_lead_to_the_newest_from_every_page(
     assert find_link(tenant.get(older), "Newest") == "/deliveries"
 
 
+@pytest.mark.parametrize("paused", ["acme", ""])
+def test_deliveries_say_that_webhooks_are_paused(operator: Browser, tenant: Browser, paused: str) -> None:
+    """Their next attempts are in the past meanwhile."""
+    tenant.post("/endpoints/acme", {"url": "https://app.example/hook"})
+    endpoint_id = re.findall(r"/endpoints/acme/(\w+)", tenant.get("/deliveries").html)[0]
+    paths = ("/deliveries?tenant=acme", f"/endpoints/acme/{endpoint_id}")
+    assert not any("are paused" in operator.get(path).text for path in paths)
+    operator.post("/pause", {"activity": "deliveries", "tenant": paused, "reason": "maintenance"})
+    for browser in (operator, tenant):
+        for path in paths:
+            assert "Webhooks are paused. maintenance" in browser.get(path).text
+    assert ("are paused" in operator.get("/deliveries?tenant=globex").text) == (paused == "")
+
+
 def test_older_deliveries_are_found_after_an_endpoint_was_refused(
     tenant: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

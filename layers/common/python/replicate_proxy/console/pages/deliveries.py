@@ -21,6 +21,7 @@ from replicate_proxy.console.pages.predictions import choose_tenant, list_tenant
 from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import NotFoundError, field_error
 from replicate_proxy.parallel import map_in_parallel
+from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, EventKind
 from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.redelivery import TenantPosition
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.webhooks.endpoints import Endpoint
     from replicate_proxy.webhooks.model import Delivery
 
@@ -60,6 +62,7 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
                 endpoint.tenant, endpoint.id, after=None, limit=_PAGE_SIZE
             ),
             health=lambda: services.endpoints.get_health(endpoint),
+            pause=lambda: _find_pause(services, endpoint.tenant),
         )
         rows, next_cursor = read["deliveries"]
         return page.render(
@@ -68,6 +71,7 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
             endpoint=build_endpoint_view(endpoint),
             health=build_health_view(read["health"]),
             rows=rows,
+            pause=read["pause"],
             first_url=page.url(here),
             next_url=page.url(here, cursor=next_cursor) if next_cursor else None,
             attempts=[build_attempt_view(attempt) for attempt in read["attempts"].attempts],
@@ -196,6 +200,7 @@ def _show_deliveries(
     read = read_together(
         names=lambda: list_tenants_to_choose(page, services),
         endpoints=lambda: [] if tenant is None else _list_endpoints(services, tenant),
+        pause=lambda: None if tenant is None else _find_pause(services, tenant),
         deliveries=lambda: (
             ([], None) if tenant is None else _list_deliveries(page, services, tenant, PREDICTION_TARGET)
         ),
@@ -208,12 +213,19 @@ def _show_deliveries(
         tenant=tenant,
         tenants=read["names"],
         endpoints=read["endpoints"],
+        pause=read["pause"],
         rows=rows,
         first_url=page.url("/deliveries", **given),
         next_url=page.url("/deliveries", **given, cursor=next_cursor) if next_cursor else None,
         event_kinds=[kind.value for kind in EventKind if kind is not EventKind.TEST],
         problem=problem,
     )
+
+
+def _find_pause(services: ConsoleServices, tenant: str) -> Pause | None:
+    """Return what holds the webhooks of a tenant: its own pause, or that of all tenants."""
+    pauses = services.admin.pauses.read(PausedActivity.DELIVERIES)
+    return pauses.get(tenant) or pauses.get(ALL_TENANTS)
 
 
 def _list_endpoints(services: ConsoleServices, tenant: str) -> list[dict[str, Any]]:
