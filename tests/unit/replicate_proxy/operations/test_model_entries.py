@@ -138,6 +138,13 @@ def test_entries_that_do_not_fit_are_rejected(admin_api: AdminApi) -> None:
     assert admin_api.call("PUT", "models", {"models": [entry]})[0] == 422
 
 
+@pytest.mark.parametrize("name", ["_team/fast", "team/-fast"])
+def test_name_that_could_not_be_imported_is_rejected(admin_api: AdminApi, name: str) -> None:
+    status, problem = admin_api.call("PUT", f"models/{name}", {})
+
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, "name")
+
+
 def test_no_entry_is_added_to_as_many_as_can_be_imported(admin_api: AdminApi) -> None:
     entries = [{"name": f"team/model-{number}"} for number in range(500)]
     assert admin_api.call("PUT", "models", {"models": entries})[0] == 200

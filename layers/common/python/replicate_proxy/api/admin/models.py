@@ -49,6 +49,8 @@ def add_model_entry_routes(router: Router, entries: ModelEntryService) -> None:
         request.principal.require(Scope.ADMIN)
         name = _name(request)
         body = parse_body(PutModelEntryBody, request.json())
+        # The name in the path has the same rules.
+        parse_body(PutModelEntryBody, {"name": name})
         if body.name not in (None, name):
             raise field_error("name", "must be the name in the path, or be left out")
         document = entries.put(build_entry(name, body), if_match=_if_match(request))
