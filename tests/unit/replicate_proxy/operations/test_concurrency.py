@@ -83,3 +83,19 @@ def test_change_succeeds_although_waiting_jobs_cannot_be_sent(admin_api: AdminAp
     admin_api.concurrency.queue.faults.fail("send_all")
 
     assert admin_api.call("PUT", PATH, {"max_concurrency": 2})[0] == 200
+
+
+def test_limits_that_jobs_wait_for_are_listed_however_many_others_there_are(
+    admin_api: AdminApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("replicate_proxy.operations.concurrency._MAX_LISTED", 2)
+    for tenant in ("aaa", "aab", TENANT):
+        admin_api.call("PUT", f"tenants/{tenant}/concurrency", {"max_concurrency": 1})
+    hold_all(admin_api, 1)
+
+    states = admin_api.concurrency.service.list_all(())
+
+    assert [(state.name, state.waiting) for state in states] == [
+        (name_tenant_limit(TENANT), 1),
+        (name_tenant_limit("aaa"), 0),
+    ]

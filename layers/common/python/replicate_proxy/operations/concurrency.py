@@ -68,10 +68,12 @@ class ConcurrencyService:
         return [self._describe(name) for name in self._store.list_lines()]
 
     def list_all(self, model_names: Iterable[str]) -> list[LimitState]:
-        """Return the limits of tenants and of these models, and all that jobs wait for."""
+        """Return the limits of tenants and of these models, and first those that jobs wait for."""
         names = {name_tenant_limit(tenant) for tenant in self._tenants.read()}
         names |= {name_model_limit(model) for model in model_names}
-        states = map(self._describe, sorted(names | set(self._store.list_lines()))[:_MAX_LISTED])
+        lines = self._store.list_lines()
+        listed = [*lines, *sorted(names - set(lines))][:_MAX_LISTED]
+        states = map(self._describe, listed)
         return [state for state in states if state.max_concurrency is not None or state.waiting]
 
     def list_held(self, limit_name: str, *, count: int) -> list[WaitingJob]:
