@@ -178,6 +178,16 @@ def test_cost_that_is_not_known_counts_as_all_that_was_reserved(stores: Stores) 
     assert stores.list_sums() == [(60, 60), (60, 60)]
 
 
+@pytest.mark.parametrize(("known", "spent"), [(20, 60), (0, 60), (70, 70)])
+def test_estimate_counts_as_all_that_was_reserved_or_as_more(stores: Stores, known: int, spent: int) -> None:
+    job = stores.create(make_new_job(), 60)
+    ended = replace(job, status=JobStatus.SUCCEEDED, cost=Cost(micro_usd=known, is_estimated=True))
+
+    stores.usage.count([EndedJob.from_job(ended)], now=NOW)
+
+    assert stores.list_sums() == [(spent, spent), (spent, spent)]
+
+
 def test_conflict_of_transactions_is_contention(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     from botocore.exceptions import ClientError  # noqa: PLC0415 - only here
 

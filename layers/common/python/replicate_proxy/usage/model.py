@@ -124,10 +124,18 @@ def _cut(name: str) -> str:
 
 
 def settle_reservation(job: Job) -> tuple[Settlement, ...]:
-    """Return what the end of the job changes in its windows; of unknown cost, all of it counts as spent."""
+    """Return what the end of the job changes in its windows.
+
+    Of unknown cost, all that was reserved counts as spent. So it does of an estimate, which is less than what
+    may be billed, unless the part that is known is more.
+    """
     if job.reservation is None:
         return ()
     reserved = job.reservation.micro_usd
-    is_known = job.cost is not None and job.cost.micro_usd is not None
-    spent = (job.cost.micro_usd or 0) if job.cost is not None and is_known else reserved
+    if job.cost is None or job.cost.micro_usd is None:
+        spent = reserved
+    elif job.cost.is_estimated:
+        spent = max(job.cost.micro_usd, reserved)
+    else:
+        spent = job.cost.micro_usd
     return tuple(Settlement(window, spent - reserved, spent) for window in job.reservation.windows)
