@@ -86,6 +86,8 @@ def test_published_versions_have_snapshots_where_these_are_enabled() -> None:
 
         assert large == {"HarvestFunction"}
         assert snapshots.pop("HarvestFunction") == "None"
+        # API Gateway calls it by its name, so a snapshot of its version would cost and never start.
+        assert snapshots.pop("AuthorizeFunction") == "None"
         assert set(snapshots.values()) == {expected}
 
 
