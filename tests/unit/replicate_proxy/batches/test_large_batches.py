@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from datetime import timedelta
 from itertools import pairwise
 
@@ -62,6 +63,12 @@ def test_batch_of_several_slices_becomes_jobs_in_the_order_of_its_lines(batches:
     large = batches.get(batch).large
     assert large is not None
     assert (large.phase, large.slices, large.created) == (BatchPhase.RUNNING, 3, count)
+
+
+def test_first_line_may_have_a_byte_order_mark(batches: LargeBatches) -> None:
+    batches.create(BOM_UTF8 + make_lines(2))
+    batches.run()
+    assert [job.batch_line for job in batches.list_jobs()] == [1, 2]
 
 
 def test_each_bad_line_is_a_result_with_its_reason_and_stops_no_other(batches: LargeBatches) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ class RawLine:
 
 
 class InputFile:
-    """A file of lines. The last line need not end with a newline."""
+    """A file of lines. The last one need not end with a newline, the first one may have a byte order mark."""
 
     def __init__(self, read_range: ReadRange, size_bytes: int, *, range_bytes: int = _RANGE_BYTES) -> None:
         self._read_range = read_range
@@ -46,6 +47,8 @@ class InputFile:
                     break
                 end = len(content)
             text = content[start:end].removesuffix(b"\r")
+            if position + start == 0:
+                text = text.removeprefix(BOM_UTF8)
             start = min(end + 1, len(content))
             lines.append(RawLine(text if len(text) <= MAX_LINE_BYTES else None, position + start))
         return lines or [self._skip_line(position + len(content))]
