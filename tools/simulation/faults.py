@@ -303,6 +303,24 @@ class FaultPlan:
 
 
 def _build_error(call: Call) -> ClientError:
+    if call.operation == "transact_write_items":
+        return _build_conflict(call)
     code, status = _ERROR_CODES.get(call.service, ("InternalFailure", 500))
     response: Any = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, call.operation)
+
+
+def _build_conflict(call: Call) -> ClientError:
+    """Return the error of a transaction of which another one writes an item at the same time.
+
+    Calls here are not concurrent, so that no transaction conflicts by itself. It is the last item, which is
+    a budget window where there are any, as the most requests write those.
+    """
+    reasons = [{"Code": "None"} for _ in call.parameters["TransactItems"]]
+    reasons[-1] = {"Code": "TransactionConflict"}
+    response: Any = {
+        "Error": {"Code": "TransactionCanceledException", "Message": ""},
+        "CancellationReasons": reasons,
+        "ResponseMetadata": {"HTTPStatusCode": 400},
+    }
     return ClientError(response, call.operation)
