@@ -8,9 +8,18 @@ from typing import TYPE_CHECKING
 import pytest
 from cfn_flip import load_yaml
 
+from tests.template.effective_permissions import get_function_permissions
 from tests.template.rules import RULES, messaging
 from tools.release.gradual import ROLLBACK_ALARMS, STRATEGIES, make_gradual, rewrite_template
-from tools.template.stack import MAIN, ROOT, Stack, read_template, referenced_id, transform
+from tools.template.stack import (
+    MAIN,
+    ROOT,
+    Stack,
+    build_function_arn,
+    read_template,
+    referenced_id,
+    transform,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -73,6 +82,23 @@ def test_everything_that_invokes_a_function_invokes_its_alias() -> None:
     assert not get_function_ids(stack) & set(invoked_by_rules)
     assert integrations
     assert all("Function.Alias" in uri or any(alias in uri for alias in aliases) for uri in integrations)
+
+
+def test_functions_that_others_invoke_by_name_are_invoked_by_their_alias() -> None:
+    """Only the alias moves gradually, and has the template's settings of asynchronous invocation."""
+    stack = load_gradual_stack()
+    names = {function.properties["FunctionName"] for function in stack.of_type("Lambda::Function")}
+    invoked = set()
+    for function in stack.of_type("Lambda::Function"):
+        permissions = get_function_permissions(stack, function)
+        for value in map(str, function.properties["Environment"]["Variables"].values()):
+            name, _, alias = value.partition(":")
+            if name in names:
+                invoked.add((name, alias))
+                assert ("lambda:InvokeFunction", f"{build_function_arn(name)}:*") in permissions
+    prefix = stack.resources["AdminFunction"].properties["FunctionName"].removesuffix("admin")
+
+    assert invoked == {(f"{prefix}admin", "live"), (f"{prefix}batch", "live")}
 
 
 def test_published_versions_have_snapshots_where_these_are_enabled() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cfn_flip import dump_yaml, load_yaml
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
 
@@ -29,6 +30,8 @@ STRATEGIES = (
 )
 """AWS CodeDeploy User Guide, "Predefined deployment configurations for an AWS Lambda compute platform"."""
 
+_ALIAS = "live"
+
 ROLLBACK_ALARMS = ("ApiErrorsAlarm", "WorkerFunctionErrorsAlarm", "OutputLostAlarm")
 """Alarms of infrastructure/monitoring.yaml. One that fires while traffic moves rolls the release back."""
 
@@ -41,7 +44,7 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
     """
     function = template["Globals"]["Function"]
     function["Environment"]["Variables"]["RELEASE"] = release
-    function["AutoPublishAlias"] = "live"
+    function["AutoPublishAlias"] = _ALIAS
     function["DeploymentPreference"] = {
         "Type": strategy,
         "Alarms": [{"Fn::GetAtt": ["MonitoringStack", f"Outputs.{name}Name"]} for name in ROLLBACK_ALARMS],
@@ -54,7 +57,36 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
             }
         ]
     }
+    _invoke_aliases(template)
     return template
+
+
+def _invoke_aliases(template: dict[str, Any]) -> None:
+    """Have variables that name a function name its alias.
+
+    The function itself runs the new code at once, and without the settings of asynchronous invocation: they
+    belong to the alias (AWS::Lambda::EventInvokeConfig, `Qualifier`).
+    """
+    functions = [
+        resource["Properties"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::Serverless::Function"
+    ]
+    names = [function["FunctionName"]["Fn::Sub"] for function in functions]
+    for function in functions:
+        if "Environment" in function:
+            variables = function["Environment"]["Variables"]
+            function["Environment"]["Variables"] = _add_alias(variables, names)
+
+
+def _add_alias(value: Any, names: Collection[str]) -> Any:
+    if isinstance(value, list):
+        return [_add_alias(element, names) for element in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("Fn::Sub") in names:
+        return {"Fn::Sub": f"{value['Fn::Sub']}:{_ALIAS}"}
+    return {key: _add_alias(element, names) for key, element in value.items()}
 
 
 def rewrite_template(built: Path, strategy: str, release: str) -> None:
