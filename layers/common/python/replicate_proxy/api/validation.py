@@ -38,6 +38,16 @@ class _DroppedFields:
     count: int = 0
 
 
+_PATTERN_RULES: dict[str, str] = {}
+"""What the error says instead of the pattern of a text, by the pattern."""
+
+
+def describe_pattern(pattern: str, rule: str) -> str:
+    """Return the pattern of a text, of which errors say the rule: `must be …`."""
+    _PATTERN_RULES[pattern] = rule
+    return pattern
+
+
 UtcTime = Annotated[AwareDatetime, AfterValidator(convert_to_utc)]
 """A time with an offset, as UTC."""
 
@@ -83,6 +93,9 @@ def _build_invalid_field(entry: Mapping[str, Any]) -> InvalidField:
             return InvalidField("additional_property_not_allowed", _join(path[:-1]), description)
         case "missing":
             return InvalidField("required", _join(path), "is required")
+        case "string_pattern_mismatch" as error_type:
+            rule = _PATTERN_RULES.get(entry["ctx"]["pattern"], entry["msg"])
+            return InvalidField(error_type, _join(path), rule)
         case error_type:
             return InvalidField(error_type, _join(path), entry["msg"].removeprefix("Value error, "))
 

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from replicate_proxy.api.validation import RequestBody, UtcTime
+from replicate_proxy.api.validation import RequestBody, UtcTime, describe_pattern
 from replicate_proxy.auth.ip_ranges import normalize_ip_range
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
@@ -50,18 +50,29 @@ def _normalize_ip_range(text: str) -> str:
 
 _TenantName = Annotated[str, AfterValidator(_require_tenant_name)]
 _SEGMENT = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
-_FULL_NAME_PATTERN = rf"^{_SEGMENT}/{_SEGMENT}$"
-_TARGET_PATTERN = (
-    rf"^(?:|[0-9a-f]{{64}}|{_SEGMENT}/{_SEGMENT}(?::[0-9a-f]{{64}})?|deployments/{_SEGMENT}/{_SEGMENT})$"
+_FULL_NAME_PATTERN = describe_pattern(rf"^{_SEGMENT}/{_SEGMENT}$", "must be of the form owner/name")
+_TARGET_PATTERN = describe_pattern(
+    rf"^(?:|[0-9a-f]{{64}}|{_SEGMENT}/{_SEGMENT}(?::[0-9a-f]{{64}})?|deployments/{_SEGMENT}/{_SEGMENT})$",
+    "must be owner/name, owner/name:version, the ID of a version, or deployments/owner/name",
 )
-_Usd = Annotated[str, StringConstraints(pattern=r"^\d{1,6}(?:\.\d{1,12})?$")]
+_USD_PATTERN = describe_pattern(
+    r"^\d{1,6}(?:\.\d{1,12})?$", "must be an amount in US dollars such as 0.003, with at most 12 decimals"
+)
+_BUDGET_PATTERN = describe_pattern(
+    r"^[0-9]{1,9}(?:\.[0-9]{1,6})?$", "must be an amount in US dollars such as 12.50, with at most 6 decimals"
+)
+_TOKEN_PATTERN = describe_pattern(r"^[!-~]+$", "must be printable ASCII characters without spaces")
+_Usd = Annotated[str, StringConstraints(pattern=_USD_PATTERN)]
 _FullName = Annotated[str, StringConstraints(pattern=_FULL_NAME_PATTERN)]
 _ModelInput = Annotated[dict[str, Any], Field(max_length=100)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
 _IpRanges = Annotated[tuple[Annotated[str, AfterValidator(_normalize_ip_range)], ...], Field(max_length=50)]
 _MaxConcurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
-_BudgetUsd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(?:\.[0-9]{1,6})?$")]
-_MODEL_PATTERN = r"^(?:[0-9a-f]{64}|(?:deployments/)?[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$"
+_BudgetUsd = Annotated[str, StringConstraints(pattern=_BUDGET_PATTERN)]
+_MODEL_PATTERN = describe_pattern(
+    r"^(?:[0-9a-f]{64}|(?:deployments/)?[A-Za-z0-9._-]+/(?:[A-Za-z0-9._-]+|\*))$",
+    "must be owner/name, owner/*, deployments/owner/name, or the ID of a version",
+)
 _Model = Annotated[
     str,
     StringConstraints(max_length=100, pattern=_MODEL_PATTERN),
@@ -335,7 +346,7 @@ class BulkOperationBody(RequestBody):
 class PutReplicateTokenBody(RequestBody):
     """PUT /admin/tenants/{name}/replicate-token: printable characters without spaces."""
 
-    token: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]+$")] = Field(
+    token: Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=_TOKEN_PATTERN)] = Field(
         repr=False
     )
 
