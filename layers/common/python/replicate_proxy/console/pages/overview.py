@@ -88,24 +88,24 @@ def select_pauses(pauses: Mapping[str, Pauses] | None, *names: str) -> dict[str,
 def build_budget_rows(states: Sequence[BudgetState]) -> list[dict[str, Any]]:
     """Return what is used of each budget, the fullest first."""
     rows = []
-    for state in states:
-        limit = state.limit_micro_usd
-        percent = _ALL_PERCENT if limit == 0 else state.committed_micro_usd / limit * _ALL_PERCENT
+    for state in sorted(states, key=_calculate_use, reverse=True):
+        percent = _calculate_use(state)
         rows.append(
             {
                 "tenant": state.window.owner.tenant,
                 "key_id": state.window.owner.key_id,
                 "period": state.window.period.value,
-                "limit": limit,
+                "limit": state.limit_micro_usd,
                 "spent": state.spent_micro_usd,
                 "committed": state.committed_micro_usd,
-                "percent": round(percent),
+                # Rounded down: 100 % says that nothing is left.
+                "percent": int(percent),
                 "width": min(percent, _ALL_PERCENT),
                 "kind": _describe_use(percent),
                 "resets_at": state.window.resets_at,
             }
         )
-    return sorted(rows, key=lambda row: -row["percent"])
+    return rows
 
 
 def build_daily_charts(report: UsageReport) -> dict[str, Chart]:
@@ -216,6 +216,12 @@ def _show_for_tenant(page: Page, services: ConsoleServices, tenant: str) -> Resp
         counts=None if jobs is None else Counter(job.status.value for job in jobs),
         rows=build_job_rows((jobs or ())[:_SHOWN_JOBS], services.renderer, services.images_url, page.now),
     )
+
+
+def _calculate_use(state: BudgetState) -> float:
+    """Return how many percent of the limit are spent or reserved; a limit of 0 is used up."""
+    limit = state.limit_micro_usd
+    return state.committed_micro_usd * _ALL_PERCENT / limit if limit else _ALL_PERCENT
 
 
 def _describe_use(percent: float) -> str:
