@@ -2,6 +2,7 @@
 
 ProxyError
 ├── RetryableError       retry later
+│   ├── NotWrittenError         retry later: nothing was written
 │   └── UnconfirmedWriteError   look first whether the write took effect
 ├── PermanentError       do not retry: record it
 ├── ConflictError        another writer changed the record: read it again
@@ -34,6 +35,10 @@ class RetryableError(ProxyError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class NotWrittenError(RetryableError):
+    """A write that has certainly not taken effect."""
 
 
 class UnconfirmedWriteError(RetryableError):

@@ -13,8 +13,8 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
-from replicate_proxy.budgets.model import BudgetLimits, BudgetOwner
-from replicate_proxy.errors import ApiError
+from replicate_proxy.budgets.model import BudgetContentionError, BudgetLimits, BudgetOwner
+from replicate_proxy.errors import ApiError, NotWrittenError
 from replicate_proxy.ids import min_id_at
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.jobs.timeouts import JobTimeouts
@@ -25,7 +25,7 @@ from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from replicate_proxy.contracts.commands import DispatchCommand
 
@@ -116,6 +116,28 @@ def test_refused_create_stores_and_queues_nothing(ingest: Ingest) -> None:
 
     assert refused.value.status == 402
     assert (ingest.stored_jobs, len(ingest.commands), ingest.committed) == (2, 2, 80)
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda ingest: ingest.creator.create(build_request(), CALLER),
+        lambda ingest: ingest.batches.create([build_request()] * 2, CALLER, None),
+    ],
+    ids=["job", "batch"],
+)
+def test_contention_is_no_create_that_may_have_been_recorded(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch, create: Callable[[Ingest], object]
+) -> None:
+    def conflict(*_: object, **_options: object) -> None:
+        raise BudgetContentionError("busy")
+
+    monkeypatch.setattr(ingest.budgets, "create", conflict)
+
+    with pytest.raises(NotWrittenError) as refused:
+        create(ingest)
+
+    assert refused.value.retry_after == 1
 
 
 def test_refused_create_leaves_its_key_free(ingest: Ingest) -> None:

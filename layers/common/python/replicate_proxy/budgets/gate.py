@@ -19,7 +19,7 @@ from replicate_proxy.budgets.model import (
 )
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.costs.money import format_usd
-from replicate_proxy.errors import ApiError, RetryableError
+from replicate_proxy.errors import ApiError, NotWrittenError
 from replicate_proxy.jobs.model import Reservation
 from replicate_proxy.observability import Metric, count, logger
 
@@ -116,7 +116,7 @@ class BudgetGate:
                 hold = _add_reservation(hold)
                 self._alerts.publish(hold.states, correlation_id=jobs[0].correlation_id, is_exceeded=False)
                 return hold
-        raise RetryableError("too many requests at once reserve from this budget", retry_after=1)
+        raise NotWrittenError("too many requests at once reserve from this budget", retry_after=1)
 
     def _refuse(self, hold: Hold, correlation_id: str) -> ApiError:
         self._alerts.publish(hold.states, correlation_id=correlation_id, is_exceeded=True)
@@ -126,7 +126,7 @@ class BudgetGate:
         owners = list(dict.fromkeys(state.window.owner for state in hold.states))
         states = self._store.list_states(owners, self._clock.now())
         if not states:
-            raise RetryableError("the budget was deleted meanwhile", retry_after=1)
+            raise NotWrittenError("the budget was deleted meanwhile", retry_after=1)
         return replace(hold, states=tuple(states))
 
 

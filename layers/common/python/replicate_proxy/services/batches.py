@@ -9,7 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, RetryableError
+from replicate_proxy.errors import (
+    ApiError,
+    ConflictError,
+    NotFoundError,
+    NotWrittenError,
+    RetryableError,
+)
 from replicate_proxy.ids import generate_id, hash_idempotency_key
 from replicate_proxy.jobs.model import Batch
 from replicate_proxy.observability import Metric, count, logger
@@ -152,6 +158,8 @@ class BatchService:
                 self._store.create(batch, jobs)
             else:
                 self._budgets.create(jobs, hold, batch=batch)
+        except NotWrittenError:
+            raise
         except (ConflictError, RetryableError) as error:
             stored = find_written(self._store.get, principal.tenant, batch_id, idempotency_key)
             if stored is None:

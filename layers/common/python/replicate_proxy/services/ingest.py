@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
-from replicate_proxy.errors import ApiError, ConflictError, RetryableError, UnconfirmedWriteError
+from replicate_proxy.errors import (
+    ApiError,
+    ConflictError,
+    NotWrittenError,
+    RetryableError,
+    UnconfirmedWriteError,
+)
 from replicate_proxy.ids import generate_id, hash_idempotency_key, min_id_at
 from replicate_proxy.jobs.model import (
     SHARED_ACCOUNT,
@@ -195,6 +201,8 @@ class JobCreator:
                 self._store.create(job)
             else:
                 hold = self._budgets.create([job], hold)
+        except NotWrittenError:
+            raise
         except (ConflictError, RetryableError) as error:
             stored = find_written(self._store.get, principal.tenant, job_id, request.idempotency_key)
             if stored is None:
