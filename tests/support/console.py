@@ -26,7 +26,15 @@ from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
 from replicate_proxy.batches.model import BatchPhase, LargeBatch
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Batch, Cost, Document, JobStatus, TimelineStep
+from replicate_proxy.jobs.model import (
+    Batch,
+    Cost,
+    Document,
+    JobStatus,
+    Submission,
+    SubmissionKind,
+    TimelineStep,
+)
 from replicate_proxy.webhooks.model import DeliveryStatus
 from tests.support.access import make_key
 from tests.support.aws import (
@@ -293,3 +301,21 @@ def count_matching(operator: Browser, path: str) -> Page:
     assert "Counting…" in page.text
     (link,) = re.findall(r'hx-get="[^"]*/console(/bulk-operations/new\?[^"]*)"', page.html)
     return operator.get(unescape(link))
+
+
+def store_failed_job() -> Job:
+    return store_job(
+        make_job(
+            JobStatus.FAILED,
+            created_at=datetime.now(UTC),
+            model="acme/flux",
+            submission=Submission(kind=SubmissionKind.MODEL, owner="acme", name="flux"),
+            input=Document(text='{"prompt": "a cat"}'),
+        )
+    )
+
+
+def find_link(page: Page, text: str) -> str | None:
+    """Return where a button leads within the console, None without one."""
+    found = re.findall(rf'<a class="button"[^>]* href="/prod/console([^"]*)">{text}</a>', page.html)
+    return unescape(found[0]) if found else None

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import UTC, datetime
 
 import boto3
 
+from replicate_proxy.aws.batch_store import DynamoBatchStore
+from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import Batch
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
-from tests.support.console import HOSTILE, Browser, list_audit
+from tests.support.aws import JOBS_TABLE
+from tests.support.console import (
+    HOSTILE,
+    Browser,
+    get_job_store,
+    list_audit,
+    store_key,
+)
 
 
 def test_dead_letters_are_shown_redriven_and_discarded(operator: Browser) -> None:
@@ -39,3 +50,20 @@ def test_bodies_of_dead_letters_are_shown_as_far_as_they_fit(operator: Browser) 
     shown = page.html.count('aria-label="Body"')
     assert shown > 1
     assert page.text.count("proxyctl dead-letters peek dispatch --bodies") == 10 - shown
+
+
+def test_dead_letter_of_a_batch_leads_to_the_batch(operator: Browser, tenant: Browser) -> None:
+    now = datetime.now(UTC)
+    batch = Batch(tenant="acme", id=generate_id(now), created_at=now, public_base_url="https://p.test")
+    DynamoBatchStore(boto3.client("dynamodb"), JOBS_TABLE, get_job_store()).create(batch, [])
+    body = json.dumps({"tenant": "acme", "job_id": batch.id, "sequence": 1, "target": "ep_1"})
+    url = f"{os.environ['QUEUES_PREFIX']}notify-dead-letters"
+    boto3.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+    assert f"/console/predictions/acme/{batch.id}" in operator.get("/dead-letters/notify").html
+    for browser in (operator, tenant):
+        page = browser.get(f"/predictions/acme/{batch.id}")
+        assert (page.status, page.location) == (303, f"/batches/acme/{batch.id}")
+    stranger = Browser()
+    stranger.sign_in(store_key(tenant="globex"))
+    assert stranger.get(f"/predictions/acme/{batch.id}").status == 404
+    assert operator.get(f"/predictions/acme/{generate_id(now)}").status == 404

@@ -5,17 +5,25 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+import boto3
 import pytest
 
+from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.clock import truncate_to_milliseconds
+from replicate_proxy.console.pages import deliveries, predictions
+from replicate_proxy.ids import generate_id
 from replicate_proxy.webhooks import redelivery
 from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
+from tests.support.aws import DELIVERIES_TABLE
 from tests.support.console import (
     Browser,
+    find_link,
     list_audit,
     store_ended_delivery,
+    store_failed_job,
     store_large_batch,
 )
+from tests.support.webhook_builders import make_attempt, make_delivery
 
 
 def test_endpoint_is_registered_disabled_enabled_tested_and_deleted(tenant: Browser) -> None:
@@ -83,3 +91,67 @@ def test_forbidden_url_is_shown_beside_the_form(tenant: Browser) -> None:
     page = tenant.post("/endpoints/acme", {"url": "http://169.254.169.254/"})
     assert page.status == 422
     assert 'value="http://169.254.169.254/"' in page.html
+
+
+def store_deliveries(count: int) -> None:
+    store = DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4)
+    now = datetime.now(UTC)
+    for age in range(count):
+        created_at = now - timedelta(seconds=age)
+        store.create(make_delivery(tenant="acme", job_id=generate_id(created_at), created_at=created_at))
+
+
+def test_deliveries_lead_to_the_newest_from_every_page(
+    tenant: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_PAGE_SIZE", 1)
+    store_deliveries(2)
+    first = tenant.get("/deliveries")
+    assert find_link(first, "Newest") is None
+    older = find_link(first, "Older")
+    assert older is not None
+    assert find_link(tenant.get(older), "Newest") == "/deliveries"
+
+
+@pytest.mark.parametrize("paused", ["acme", ""])
+def test_deliveries_say_that_webhooks_are_paused(operator: Browser, tenant: Browser, paused: str) -> None:
+    """Their next attempts are in the past meanwhile."""
+    tenant.post("/endpoints/acme", {"url": "https://app.example/hook"})
+    endpoint_id = re.findall(r"/endpoints/acme/(\w+)", tenant.get("/deliveries").html)[0]
+    paths = ("/deliveries?tenant=acme", f"/endpoints/acme/{endpoint_id}")
+    assert not any("are paused" in operator.get(path).text for path in paths)
+    operator.post("/pause", {"activity": "deliveries", "tenant": paused, "reason": "maintenance"})
+    for browser in (operator, tenant):
+        for path in paths:
+            assert "Webhooks are paused. maintenance" in browser.get(path).text
+    assert ("are paused" in operator.get("/deliveries?tenant=globex").text) == (paused == "")
+
+
+def test_older_deliveries_are_found_after_an_endpoint_was_refused(
+    tenant: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_PAGE_SIZE", 1)
+    store_deliveries(2)
+    page = tenant.post("/endpoints/acme", {"url": "ftp://example.com"})
+    assert page.status == 422
+    older = find_link(page, "Older")
+    assert older is not None
+    assert tenant.get(older).status == 200
+
+
+def test_prediction_with_many_webhooks_fits_into_a_page(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(predictions, "_MAX_ROWS", 2)
+    job = store_failed_job()
+    store = DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4)
+    for sequence in range(3):
+        store.create(make_delivery(tenant="acme", job_id=job.id, sequence=sequence))
+        store.record_attempt(make_attempt(tenant="acme", job_id=job.id, sequence=sequence))
+    page = operator.get(f"/predictions/acme/{job.id}")
+    assert page.text.count("The last 2 of 3 are shown") == 2
+    assert "Resend completed 0" not in page.html
+    assert "Resend completed 2" in page.html
+    # The story has the deliveries, their attempts, and the steps.
+    assert re.search(r"The last 2 of [1-9]\d are shown|The last 2 of [7-9] are shown", page.text)
+    assert "All 3 are sent again" in page.text

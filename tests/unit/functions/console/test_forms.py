@@ -31,3 +31,35 @@ def test_token_of_another_session_is_rejected(operator: Browser, tenant: Browser
 def test_json_is_no_form(operator: Browser) -> None:
     page = operator.send("POST", "/pause", body="{}", headers={"Content-Type": "application/json"})
     assert page.status == 415
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "rule"),
+    [
+        ("/tenants/acme/budget", {"day_usd": "-3"}, "day_usd must be an amount in US dollars such as 12.50"),
+        ("/tenants/acme/keys", {"allowed_models": "flux"}, "allowed_models.0 must be owner/name, owner/*"),
+        ("/tenants/acme/replicate-token", {"token": "r8 x"}, "token must be printable ASCII characters"),
+        (
+            "/models/save",
+            {"name": "fast", "entry": '{"target": "acme/fast"}', "etag": "*"},
+            "name must be of the form owner/name",
+        ),
+        (
+            "/models/save",
+            {"name": "acme/fast", "entry": '{"target": "fast"}', "etag": "*"},
+            "target must be owner/name, owner/name:version",
+        ),
+        (
+            "/models/save",
+            {"name": "acme/fast", "entry": '{"price": {"per_image": "3 cents"}}', "etag": "*"},
+            "price.per_image must be an amount in US dollars such as 0.003",
+        ),
+    ],
+)
+def test_refused_text_says_what_it_must_be(
+    operator: Browser, path: str, form: dict[str, str], rule: str
+) -> None:
+    page = operator.post(path, form)
+    assert page.status == 422
+    assert rule in page.text
+    assert "pattern" not in page.text

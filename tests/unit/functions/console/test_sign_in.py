@@ -14,7 +14,12 @@ from replicate_proxy.bootstrap.environment import clock
 from replicate_proxy.contracts.predictions import build_prediction_view
 from replicate_proxy.jobs.model import JobStatus
 from tests.support.builders import make_job
-from tests.support.console import Browser, get_key_store, store_job, store_key
+from tests.support.console import (
+    Browser,
+    get_key_store,
+    store_job,
+    store_key,
+)
 
 
 def test_page_without_session_leads_to_sign_in_and_back() -> None:
@@ -137,3 +142,13 @@ def test_sign_out_ends_the_session(tenant: Browser) -> None:
 def test_part_of_page_without_session_makes_htmx_leave() -> None:
     page = Browser().get("/predictions", headers={"HX-Request": "true"})
     assert page.headers["hx-redirect"].endswith("/sign-in?next=%2Fpredictions")
+
+
+def test_sign_in_leads_back_to_the_filter(operator: Browser) -> None:
+    path = "/predictions?tenant=acme&status=failed&metadata=order%3D4+%26+2&notice=cancel"
+    page = Browser().get(path)
+    (target,) = parse_qs(urlsplit(page.location).query)["next"]
+    assert target == "/predictions?tenant=acme&status=failed&metadata=order%3D4+%26+2"
+    secret = store_key(Scope.ADMIN, tenant="operator", name="op")
+    assert Browser().post("/sign-in", {"key": str(secret), "next": target}).location == target
+    assert operator.get(target).status == 200

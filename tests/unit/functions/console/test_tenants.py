@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
@@ -14,7 +14,13 @@ from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.clock import format_timestamp
 from tests.support.aws import CONTROL_TABLE
-from tests.support.console import HOSTILE, Browser, list_audit, store_key
+from tests.support.console import (
+    HOSTILE,
+    Browser,
+    Page,
+    list_audit,
+    store_key,
+)
 
 
 def test_private_outputs_of_a_tenant_are_switched(operator: Browser) -> None:
@@ -133,3 +139,52 @@ def test_account_of_a_tenant_shows_no_token(operator: Browser) -> None:
     assert operator.post("/tenants/acme/replicate-token", {"token": "with space"}).status == 422
     assert operator.post("/tenants/acme/replicate-token/remove").status == 303
     assert "shared account" in operator.get("/tenants/acme").text
+
+
+def read_revision(page: Page) -> str:
+    return str(re.findall(r'name="revision" value="([^"]+)"', page.html)[0])
+
+
+def test_budget_says_when_its_period_ends_and_what_counts_as_spent(operator: Browser) -> None:
+    store_key(name="backend")
+    operator.post("/tenants/acme/budget", {"day_usd": "5", "month_usd": "50"})
+    tomorrow = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    for path in ("", "/usage?tenant=acme", "/tenants/acme"):
+        page = operator.get(path)
+        assert f'day <small>ends <time datetime="{tomorrow:%Y-%m-%d}T00:00:00' in page.html, path
+        assert "A prediction whose cost is not known has spent all that was reserved" in page.text
+
+
+def test_settings_of_a_page_that_is_outdated_are_not_saved(operator: Browser) -> None:
+    """Its form would make private outputs public again."""
+    path = "/tenants/acme"
+    for _ in range(2):
+        revision = read_revision(operator.get(path))
+        form = {"display_name": "Acme", "private_outputs": "true", "revision": revision}
+        assert operator.post(f"{path}/settings", form).status == 303
+        page = operator.post(f"{path}/settings", {"display_name": "Acme Ltd", "revision": revision})
+        assert page.status == 409
+        assert "They were changed since this page was opened" in page.text
+        # What is stored is shown, and can be saved.
+        assert 'name="private_outputs" value="true" checked' in page.html
+        assert 'value="Acme"' in page.html
+        assert read_revision(page) != revision
+
+
+def test_form_of_a_tenant_shows_what_was_typed_with_what_is_wrong(operator: Browser) -> None:
+    operator.post("/tenants/acme/settings", {"display_name": "Acme", "private_outputs": "true"})
+    key = {"name": "backend", "scopes": ["predictions:read"], "allowed_ips": "203.0.113.0/24, nowhere"}
+    page = operator.post("/tenants/acme/keys", key)
+    assert page.status == 422
+    assert 'value="203.0.113.0/24, nowhere"' in page.html
+    assert 'value="predictions:read" checked' in page.html
+    assert 'value="predictions:write">' in page.html
+    # The other forms are as they were.
+    assert 'value="Acme"' in page.html
+    assert 'name="private_outputs" value="true" checked' in page.html
+    revision = read_revision(page)
+    settings = {"display_name": "Acme Ltd", "retention": "soon", "revision": revision}
+    page = operator.post("/tenants/acme/settings", settings)
+    assert page.status == 422
+    assert ('value="Acme Ltd"' in page.html, 'value="soon"' in page.html) == (True, True)
+    assert 'name="private_outputs" value="true">' in page.html

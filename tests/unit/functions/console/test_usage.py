@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import boto3
+from datetime import UTC, datetime
 
-from replicate_proxy.aws.usage_store import DynamoUsageStore
+import boto3
+import pytest
+
+from replicate_proxy.aws.usage_store import DynamoUsageReports, DynamoUsageStore
 from replicate_proxy.bootstrap.environment import clock
-from replicate_proxy.jobs.model import Cost, JobStatus, TimelineStep
-from replicate_proxy.usage.model import EndedJob
+from replicate_proxy.console.pages import usage
+from replicate_proxy.jobs.model import (
+    Cost,
+    JobStatus,
+    TimelineStep,
+)
+from replicate_proxy.usage.model import EndedJob, UsageCounts, UsageEntry, UsageKey
 from tests.support.aws import USAGE_TABLE
 from tests.support.builders import make_job
-from tests.support.console import Browser
+from tests.support.console import (
+    Browser,
+)
 
 
 def test_usage_says_what_tenants_are_billed_for(operator: Browser, tenant: Browser) -> None:
@@ -29,3 +39,25 @@ def test_usage_says_what_tenants_are_billed_for(operator: Browser, tenant: Brows
     assert f"{billed} accounts of tenants" in operator.get("/usage").text
     assert f"{billed} the account of the tenant" in operator.get("/usage?tenant=acme").text
     assert f"{billed} your account there" in tenant.get("/usage").text
+
+
+def test_usage_says_how_many_rows_it_leaves_out(operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums at the top count them."""
+    monkeypatch.setattr(usage, "_MAX_ROWS", 1)
+    today = datetime.now(UTC).date().isoformat()
+    entries = [
+        UsageEntry(UsageKey(tenant, today, "acme/flux", "key-1"), UsageCounts(succeeded=1))
+        for tenant in ("acme", "globex", "initech")
+    ]
+    monkeypatch.setattr(
+        DynamoUsageReports, "list_all_entries", lambda _, day: entries if day == today else []
+    )
+    page = operator.get("/usage")
+    assert f"<b>{len(entries)}</b><span>ended</span>" in page.html
+    assert page.text.count("The first 1 of 3 are shown; the API returns all.") == 1
+
+
+def test_usage_keeps_a_tenant_without_keys_or_settings(operator: Browser) -> None:
+    """Tenants of JWTs have neither: the form would show the usage of all the next time."""
+    page = operator.get("/usage?tenant=by-token&days=30")
+    assert "<option selected>by-token</option>" in page.html

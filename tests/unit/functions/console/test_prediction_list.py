@@ -1,0 +1,64 @@
+"""The filters of the console's list of predictions, and its pages."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from replicate_proxy.console.pages import predictions
+from replicate_proxy.ids import generate_id
+from replicate_proxy.jobs.model import EndReason, JobStatus
+from tests.support.builders import make_job
+from tests.support.console import (
+    Browser,
+    find_link,
+    store_failed_job,
+    store_job,
+)
+
+
+def test_later_pages_do_not_repeat_what_was_done(tenant: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictions, "PAGE_SIZE", 1)
+    for _ in range(2):
+        store_failed_job()
+    page = tenant.get("/predictions?status=failed&notice=prediction_deleted")
+    assert "The prediction is deleted" in page.text
+    older = find_link(page, "Older")
+    assert older is not None
+    assert "The prediction is deleted" not in tenant.get(older).text
+    assert parse_qs(urlsplit(older).query).keys() == {"status", "cursor"}
+
+
+def test_predictions_are_filtered_as_bulk_operations_are(operator: Browser, tenant: Browser) -> None:
+    """What operators see is what they act on."""
+    now = datetime.now(UTC)
+    old = store_job(
+        make_job(JobStatus.FAILED, created_at=now - timedelta(hours=3), end_reason=EndReason.EXPIRED)
+    )
+    new = store_job(make_job(JobStatus.QUEUED, created_at=now, batch_id=generate_id(now)))
+
+    def find(browser: Browser, **query: str) -> set[str]:
+        page = browser.get(f"/predictions?{urlencode(query)}")
+        assert page.status == 200, page.text
+        return set(re.findall(r"/console/predictions/acme/(\w+)", page.html))
+
+    hour_ago = (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    for browser in (operator, tenant):
+        assert find(browser, status="unfinished") == {new.id}
+        assert find(browser, status="failed,queued") == {old.id, new.id}
+        assert find(browser, error_class="expired") == {old.id}
+        assert find(browser, batch=new.batch_id or "") == {new.id}
+        assert find(browser, created_before=hour_ago) == {old.id}
+        assert find(browser, created_after=hour_ago) == {new.id}
+        assert find(browser, age="24h", created_after=hour_ago) == {new.id}
+        assert find(browser, age="1h", created_after="2020-01-01T00:00:00Z") == {new.id}
+    page = operator.get(f"/predictions?status=failed,queued&created_before={hour_ago}")
+    assert "<option selected>failed,queued</option>" in page.html
+    link = find_link(page, "Act on all that match…")
+    assert link is not None
+    assert parse_qs(urlsplit(link).query)["created_before"][0].startswith(hour_ago[:-1])
+    assert "must be an ISO-8601 time with an offset" in tenant.get("/predictions?created_after=today").text
+    assert "No prediction matches" in operator.get("/predictions?batch=" + generate_id(now)).text
