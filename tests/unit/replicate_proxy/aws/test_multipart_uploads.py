@@ -16,7 +16,7 @@ from botocore.awsrequest import AWSRequest, AWSResponse, HeadersDict
 from replicate_proxy.aws.batch_objects import S3BatchObjects
 from replicate_proxy.aws.blob_store import S3BlobStore
 from replicate_proxy.aws.clients import get_client, get_presigning_client
-from replicate_proxy.errors import PermanentError
+from replicate_proxy.errors import NotFoundError
 from tests.support.handlers import clear_clients
 
 if TYPE_CHECKING:
@@ -148,6 +148,6 @@ def test_part_with_a_checksum_that_the_upload_lacks_makes_it_fail() -> None:
         Bucket=BUCKET, Key=KEY, UploadId=upload, PartNumber=1, Body=b"x", ChecksumAlgorithm="CRC32"
     )["ETag"]
 
-    with pytest.raises(PermanentError):
+    with pytest.raises(NotFoundError):
         objects.complete_upload(KEY, upload, [tag])
     assert not s3.is_complete
