@@ -93,7 +93,7 @@ template-check: env ## Run cfn-lint and `sam validate --lint`
 	AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
 
 unit: env clients-js ## Run unit, contract and template tests
-	$(BIN)/pytest -q -n 2 --dist loadfile
+	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 coverage: env ## Run the same tests as unit, with branch coverage
 	$(BIN)/pytest -q --cov --cov-report=term --cov-report=html
