@@ -13,11 +13,9 @@ from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.aws.line_store import DynamoLineStore
 from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
 from replicate_proxy.aws.usage_store import DynamoUsageStore
-from replicate_proxy.concurrency.model import WaitingJob
 from replicate_proxy.deletion.deleter import JobDeleter
 from replicate_proxy.deletion.sweep import DeletionSweep
 from replicate_proxy.ids import hash_idempotency_key
@@ -27,8 +25,6 @@ from replicate_proxy.jobs.model import (
     Document,
     JobStatus,
     TimelineStep,
-    Waiting,
-    WaitReason,
 )
 from replicate_proxy.outputs.storage import ObjectLocation, build_object_key, list_job_prefixes
 from replicate_proxy.ports import IdempotencyRecord
@@ -98,7 +94,6 @@ class StoredJobs:
         self.store = DynamoDeletionStore(dynamodb, Table.JOBS, self.batches)
         self.deliveries = DynamoDeliveryStore(dynamodb, Table.DELIVERIES, due_shards=8)
         self.idempotency = DynamoIdempotencyStore(dynamodb, Table.JOBS)
-        self._lines = DynamoLineStore(dynamodb, Table.JOBS)
         self._usage = DynamoUsageStore(dynamodb, Table.USAGE)
         self.deleter = JobDeleter(self.store, self.clock)
         self.sweep = DeletionSweep(
@@ -117,12 +112,9 @@ class StoredJobs:
 
     def add(self, tenant: str = "acme", *, key: str = KEY, **fields: Any) -> Job:
         """Store an ended job with all that may belong to one, and return it."""
-        line = f"tenant/{tenant}"
-        waiting = Waiting(reason=WaitReason.CONCURRENCY_LIMIT, limit=line)
         defaults: dict[str, Any] = {
             "created_at": NOW - timedelta(minutes=1),
             "replicate_id": f"prediction-{tenant}-{key}",
-            "waiting": waiting,
             "idempotency_hash": hash_idempotency_key(key),
             "cost": Cost(micro_usd=5),
             "timeline": {TimelineStep.FINISHED: NOW},
@@ -132,7 +124,6 @@ class StoredJobs:
             self.jobs.create(job)
         self.idempotency.claim(IdempotencyRecord(tenant, key, "fingerprint", job.id), now=self.clock.now())
         self.jobs.claim_prediction(job.replicate_id or "", tenant, job.id, now=NOW)
-        self._lines.insert(line, WaitingJob(tenant, job.id, "", None))
         for sequence in range(1, self.event_count + 1):
             self.deliveries.create_event(make_stored_event(job, sequence))
             for target in ("prediction", "ep_1"):

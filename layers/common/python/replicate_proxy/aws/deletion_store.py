@@ -86,11 +86,6 @@ class DynamoDeletionStore:
             self._delete(
                 prediction_owner_key(name), "job_id = :job AND tenant = :tenant", _name_job(deletion)
             )
-        for line in deletion.lines:
-            name = f"{deletion.id}#{deletion.tenant}"
-            self._delete({"pk": f"WAITING#{line}", "sk": name})
-            if deletion.batch_id is not None:
-                self._delete({"pk": f"WAITING#{line}", "sk": f"~{name}"})
         self._free_idempotency_key(deletion.tenant, deletion.idempotency_hash, deletion.id)
         if deletion.batch_id is not None:
             self._remove_empty_batch(deletion.tenant, deletion.batch_id)

@@ -41,7 +41,6 @@ class Deletion:
     final_at: datetime
     deletes_files: bool = True
     predictions: tuple[str, ...] = ()
-    lines: tuple[str, ...] = ()
     batch_id: str | None = None
     idempotency_hash: str | None = None
 
@@ -68,7 +67,6 @@ def build_deletion(job: Job, now: datetime, *, is_expired: bool = False) -> Dele
         final_at=final_at,
         deletes_files=job.deletes_files or not is_expired,
         predictions=tuple(dict.fromkeys(job.account.qualify(name) for name in names if name)),
-        lines=(job.waiting.limit,) if job.waiting is not None and job.waiting.limit else (),
         batch_id=job.batch_id,
         idempotency_hash=job.idempotency_hash,
     )

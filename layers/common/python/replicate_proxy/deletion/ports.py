@@ -34,7 +34,7 @@ class DeletionStore(Protocol):
         ...
 
     def remove(self, deletion: Deletion) -> None:
-        """Remove what names the job: claims of its predictions, its idempotency key, its place in line.
+        """Remove what names the job: claims of its predictions, its idempotency key.
 
         A batch without any other job goes as well, and the record of the deletion last.
         """
