@@ -72,24 +72,12 @@ class Handlers:
     def sweep(self, sweep: Sweep) -> None:
         now = self._clock.now()
         end = now + timedelta(seconds=self._calculate_seconds_left())
-        deadline = end - _SWEEP_RESERVED
         with sweep.lease.hold(until=end) as is_free:
             if not is_free:
                 return
             if sweep.start_batches is not None:
                 sweep.start_batches()
-            try:
-                sweep.deliveries.enqueue_due(now, min(deadline, now + timedelta(seconds=12)))
-            finally:
-                try:
-                    if sweep.slots is not None:
-                        sweep.slots.run(min(deadline, self._clock.now() + timedelta(seconds=8)))
-                finally:
-                    try:
-                        sweep.jobs.sweep_jobs(deadline)
-                    finally:
-                        if sweep.deletions is not None:
-                            sweep.deletions.delete_jobs(deadline)
+            sweep.run.run(now, end - _SWEEP_RESERVED)
 
     def _calculate_seconds_left(self) -> float:
         actor = self._scheduler.actor

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.limits import ConcurrencyLimits
 from replicate_proxy.concurrency.line import Line
 from replicate_proxy.concurrency.repair import SlotRepair
 from tools.simulation.concurrency_invariants import StaticEntries
+from tools.simulation.resources import Table
 
 if TYPE_CHECKING:
     from tools.simulation.functions.components import Components
@@ -38,12 +40,18 @@ def build_gate(components: Components) -> SlotGate | None:
     )
 
 
-def build_repair(components: Components) -> SlotRepair | None:
-    if not components.features.has_limits:
-        return None
+class _NoLines(DynamoSlotStore):
+    """Has no line to repair, and makes no call: for runs without limits."""
+
+    def list_lines(self) -> list[str]:
+        return []
+
+
+def build_repair(components: Components) -> SlotRepair:
     limits = build_limits(components)
+    no_lines = _NoLines(components.aws.client("dynamodb"), control_table=Table.CONTROL, jobs_table=Table.JOBS)
     return SlotRepair(
-        store=components.slots,
+        store=components.slots if components.features.has_limits else no_lines,
         jobs=components.jobs,
         limits=limits,
         line=build_line(components, limits),

@@ -17,6 +17,7 @@ from replicate_proxy.services.reconcile import Reconciler
 from replicate_proxy.services.reports import ReportPublisher
 from replicate_proxy.services.resolve_submission import SubmissionResolver
 from replicate_proxy.services.sweep import Sweeper
+from replicate_proxy.services.sweep_run import SweepRun
 from replicate_proxy.webhooks.delivery_sweep import DeliverySweep
 from tools.simulation.functions.batches import build_batch_starter
 from tools.simulation.functions.concurrency import build_repair
@@ -26,24 +27,29 @@ from tools.simulation.functions.replicate_access import build_readers
 from tools.simulation.resources import BUCKET, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
-    from replicate_proxy.concurrency.repair import SlotRepair
     from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.ports import DueJob
     from tools.simulation.functions.components import Components
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The parts of the sweep function, and the lease that excludes a second one."""
+    """The sweep function: what it runs, and the lease that excludes a second one."""
 
     lease: Lease
     start_batches: Callable[[], None] | None
-    deliveries: DeliverySweep
-    jobs: Sweeper
-    slots: SlotRepair | None
-    deletions: DeletionSweep | None
+    run: SweepRun
+
+
+class _NoDeletions(DynamoDeletionStore):
+    """Finds nothing to delete, without a call: for runs without deletions."""
+
+    def list_due(self, *, before: datetime, limit: int) -> Sequence[DueJob]:  # noqa: ARG002 - the port's names
+        return ()
 
 
 def build_sweep(components: Components) -> Sweep:
@@ -64,9 +70,16 @@ def build_sweep(components: Components) -> Sweep:
     )
     lease = Lease(components.control_table(), "sweep", components.clock)
     start_batches = build_batch_starter(components) if components.features.has_batches else None
-    return Sweep(
-        lease, start_batches, deliveries, jobs, build_repair(components), _build_deletion_sweep(components)
+    slots = build_repair(components)
+    deletions = _build_deletion_sweep(components)
+    run = SweepRun(
+        build_deliveries=lambda: deliveries,
+        build_slots=lambda: slots,
+        build_jobs=lambda: jobs,
+        build_deletions=lambda: deletions,
+        clock=components.clock,
     )
+    return Sweep(lease, start_batches, run)
 
 
 def _build_reconciler(components: Components) -> Reconciler:
@@ -107,12 +120,11 @@ def build_deleter(components: Components) -> JobDeleter:
 
 def _build_deletion_store(components: Components) -> DynamoDeletionStore:
     dynamodb = components.aws.client("dynamodb")
-    return DynamoDeletionStore(dynamodb, Table.JOBS, build_batch_store(components))
+    store = DynamoDeletionStore if components.features.has_deletions else _NoDeletions
+    return store(dynamodb, Table.JOBS, build_batch_store(components))
 
 
-def _build_deletion_sweep(components: Components) -> DeletionSweep | None:
-    if not components.features.has_deletions:
-        return None
+def _build_deletion_sweep(components: Components) -> DeletionSweep:
     dynamodb = components.aws.client("dynamodb")
     return DeletionSweep(
         store=_build_deletion_store(components),
