@@ -1,4 +1,4 @@
-"""The simulation's EventBridge, SSM, Secrets Manager, SNS, Lambda and API Gateway, and its stack."""
+"""The simulation's EventBridge, SSM, Lambda and API Gateway, and its stack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.aws.api_gateway import ApiGateway
-from replicate_proxy.aws.event_bus import EventBridgeBus, SnsTopic
+from replicate_proxy.aws.event_bus import EventBridgeBus
 from replicate_proxy.aws.secrets import SecretReader, SsmParameter
 from replicate_proxy.contracts.events import Event, EventName, EventSource, PredictionReport
 from replicate_proxy.errors import ConfigurationError
@@ -366,22 +366,6 @@ class TestOtherServices:
         """AWS Systems Manager API reference, PutParameter, Value; moto stores longer ones."""
         with pytest.raises(ClientError, match="ValidationException"):
             simulated.aws.client("ssm").put_parameter(Name="/long", Value="v" * 4097, Type="SecureString")
-
-    def test_secret_is_read_by_name_and_arn(self, simulated: Simulated) -> None:
-        arn = simulated.aws.secrets.put("signing", "value")
-        client = simulated.aws.client("secretsmanager")
-        for secret_id in ("signing", arn):
-            assert client.get_secret_value(SecretId=secret_id)["SecretString"] == "value"
-        with pytest.raises(ClientError, match="ResourceNotFoundException"):
-            client.get_secret_value(SecretId="other")
-
-    def test_topic_records_messages(self, simulated: Simulated) -> None:
-        arn = simulated.aws.sns.create_topic("topic")
-        SnsTopic(simulated.aws.client("sns"), arn).publish("text", attributes={"status": "failed"})
-        (message,) = simulated.aws.sns.messages(arn)
-        assert message["Message"] == "text"
-        with pytest.raises(ClientError, match="NotFound"):
-            simulated.aws.client("sns").publish(TopicArn="arn:other", Message="text")
 
     def test_invocation_calls_the_registered_function(self, simulated: Simulated) -> None:
         client = simulated.aws.client("lambda")

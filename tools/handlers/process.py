@@ -49,7 +49,6 @@ class HandlerRun:
     """
 
     init_seconds: float
-    init_cpu_seconds: float
     invocations: tuple[Invocation, ...]
     profile: tuple[tuple[str, float], ...]
     memory_mb: float
@@ -137,8 +136,7 @@ class HandlerLab:
 
 def _read_results(sample: str, results: dict[str, Any]) -> HandlerRun:
     return HandlerRun(
-        init_seconds=results["init"]["seconds"],
-        init_cpu_seconds=results["init"]["cpu_seconds"],
+        init_seconds=results["init_seconds"],
         invocations=tuple(_read_invocations(sample, results["invocations"])),
         profile=tuple((line, milliseconds) for line, milliseconds in results["profile"]),
         memory_mb=results["memory_mb"],

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ApiError, ProxyError, RetryableError
 from replicate_proxy.replicate_api.rate_limit import RateLimit
 from tools.simulation.application import Applications
@@ -33,7 +31,6 @@ from tools.simulation.sweep_schedule import SweepSchedule
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from replicate_proxy.jobs.model import Job
     from replicate_proxy.services.replicate_webhook import ReplicateWebhookHandler
     from tools.simulation.aws import Call
     from tools.simulation.faults import FaultPlan
@@ -214,11 +211,6 @@ class World:
             and not any(self.queues.count(queue) for queue in Queue)
             and not any(source.has_backlog for source in self.event_sources.streams)
         )
-
-    def send_cancel(self, job: Job) -> None:
-        """Send a cancel command as the sweep does."""
-        with suppress(ProxyError):
-            self.components.dispatch_queue.send(DispatchCommand.for_job(DispatchKind.CANCEL, job))
 
     def _pass_checkpoint(self, name: str) -> None:
         self.checkpoints[name] += 1

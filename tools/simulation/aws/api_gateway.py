@@ -35,7 +35,6 @@ class InMemoryApiGateway(Service):
         self.keys: dict[str, dict[str, Any]] = {}
         self.plans: dict[str, dict[str, Any]] = {}
         self.plan_of_key: dict[str, str] = {}
-        self.flush_count = 0
         self._id_count = 0
 
     @operation("name", "value", "enabled", is_write=True)
@@ -90,7 +89,6 @@ class InMemoryApiGateway(Service):
     @operation("restApiId", "stageName", is_write=True)
     def flush_stage_authorizers_cache(self, parameters: Parameters) -> Response:
         del parameters
-        self.flush_count += 1
         return {}
 
     def local_methods(self) -> Mapping[str, Callable[..., Any]]:

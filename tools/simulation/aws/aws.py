@@ -10,9 +10,8 @@ from tools.simulation.aws.dynamodb.service import InMemoryDynamoDb
 from tools.simulation.aws.dynamodb.streams_service import InMemoryDynamoDbStreams
 from tools.simulation.aws.events import InMemoryEventBridge
 from tools.simulation.aws.functions import InMemoryLambda
-from tools.simulation.aws.parameters import InMemorySecretsManager, InMemorySsm
+from tools.simulation.aws.parameters import InMemorySsm
 from tools.simulation.aws.s3 import InMemoryS3
-from tools.simulation.aws.sns import InMemorySns
 from tools.simulation.aws.sqs import InMemorySqs
 
 if TYPE_CHECKING:
@@ -42,8 +41,6 @@ class InMemoryAws:
         self.events = InMemoryEventBridge(now, lambda: self.choices, self.sqs)
         self.s3 = InMemoryS3(now)
         self.ssm = InMemorySsm(now)
-        self.secrets = InMemorySecretsManager()
-        self.sns = InMemorySns()
         self.functions = InMemoryLambda()
         self.api_gateway = InMemoryApiGateway()
         services: list[Service] = [
@@ -53,8 +50,6 @@ class InMemoryAws:
             self.events,
             self.s3,
             self.ssm,
-            self.secrets,
-            self.sns,
             self.functions,
             self.api_gateway,
         ]

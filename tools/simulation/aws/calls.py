@@ -238,8 +238,6 @@ _RESOURCES: Mapping[str, Callable[[Parameters], str]] = {
     "events": _find_bus,
     "lambda": lambda parameters: str(parameters["FunctionName"]),
     "s3": _find_object,
-    "secretsmanager": lambda parameters: str(parameters["SecretId"]),
-    "sns": lambda parameters: str(parameters["TopicArn"]),
     "sqs": lambda parameters: str(parameters["QueueUrl"]).rpartition("/")[2],
     "ssm": lambda parameters: str(parameters["Name"]),
 }

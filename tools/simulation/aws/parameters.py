@@ -1,4 +1,4 @@
-"""The operations of SSM's parameter store and of Secrets Manager: values by name."""
+"""The operations of SSM's parameter store: values by name."""
 
 from __future__ import annotations
 
@@ -69,30 +69,3 @@ class InMemorySsm(Service):
         if self._parameters.pop(parameters["Name"], None) is None:
             raise RejectedError("ParameterNotFound", f"Parameter {parameters['Name']} not found.")
         return {}
-
-
-class InMemorySecretsManager(Service):
-    """Secrets by name or ARN."""
-
-    name = "secretsmanager"
-
-    def __init__(self) -> None:
-        self._secrets: dict[str, str] = {}
-
-    def put(self, name: str, value: str) -> str:
-        """Store a secret as an operator does, and return its ARN."""
-        self._secrets[name] = value
-        return get_secret_arn(name)
-
-    @operation("SecretId")
-    def get_secret_value(self, parameters: Parameters) -> Response:
-        name = str(parameters["SecretId"]).removeprefix(get_secret_arn(""))
-        if name not in self._secrets:
-            raise RejectedError(
-                "ResourceNotFoundException", "Secrets Manager can't find the specified secret."
-            )
-        return {"ARN": get_secret_arn(name), "Name": name, "SecretString": self._secrets[name]}
-
-
-def get_secret_arn(name: str) -> str:
-    return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}"
