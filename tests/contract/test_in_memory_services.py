@@ -184,13 +184,13 @@ class TestDelivery:
         simulated.aws.events.is_refused = lambda _: True
         simulated.put()
         assert self.deliver_all(simulated) == 3
-        (letter,) = simulated.aws.sqs.queues["dead-letters"].messages()
-        attributes = {name: value["StringValue"] for name, value in letter.attributes.items()}
+        (message,) = simulated.aws.sqs.queues["dead-letters"].messages()
+        attributes = {name: value["StringValue"] for name, value in message.attributes.items()}
         assert attributes["EXHAUSTED_RETRY_CONDITION"] == "MaximumRetryAttempts"
         assert attributes["RETRY_ATTEMPTS"] == "3"
         assert attributes["TARGET_ARN"].endswith(":target")
         assert attributes["RULE_ARN"].endswith("rule/bus/rule")
-        assert json.loads(letter.body)["detail"] == {"n": 1}
+        assert json.loads(message.body)["detail"] == {"n": 1}
 
     def test_event_refused_too_long_becomes_a_dead_letter(self, simulated: Simulated) -> None:
         simulated.aws.events.is_refused = lambda _: True
@@ -198,8 +198,8 @@ class TestDelivery:
         simulated.put()
         simulated.now += 3599
         simulated.aws.events.deliver_due()
-        (letter,) = simulated.aws.sqs.queues["dead-letters"].messages()
-        assert letter.attributes["EXHAUSTED_RETRY_CONDITION"]["StringValue"] == "MaximumEventAgeInSeconds"
+        (message,) = simulated.aws.sqs.queues["dead-letters"].messages()
+        assert message.attributes["EXHAUSTED_RETRY_CONDITION"]["StringValue"] == "MaximumEventAgeInSeconds"
 
     def test_event_for_missing_queue_becomes_a_dead_letter_at_once(self, simulated: Simulated) -> None:
         """EventBridge user guide: errors that retrying cannot change are not retried."""

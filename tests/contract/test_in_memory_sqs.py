@@ -275,9 +275,9 @@ class TestVisibility:
     def test_batch_of_changed_timeouts_makes_messages_visible_at_once(self, simulated: Simulated) -> None:
         simulated.send("a", "b")
         client = SqsQueueClient(simulated.client)
-        letters = client.receive(simulated.url, limit=10, visibility_timeout_seconds=300)
+        messages = client.receive(simulated.url, limit=10, visibility_timeout_seconds=300)
         assert client.get_depth(simulated.url).in_flight == 2
-        client.release(simulated.url, letters)
+        client.release(simulated.url, messages)
         assert sorted(simulated.receive_bodies()) == ["a", "b"]
 
     def test_timeout_of_visible_message_cannot_be_changed(self, simulated: Simulated) -> None:
@@ -324,9 +324,9 @@ class TestDeadLetters:
         simulated.send("a", MessageGroupId="acme")
         self.receive_twice(simulated)
         assert simulated.receive() == []
-        (letter,) = simulated.receive(DEAD_LETTERS)
-        attributes = letter["Attributes"]
-        assert (letter["Body"], attributes["MessageGroupId"]) == ("a", "acme")
+        (message,) = simulated.receive(DEAD_LETTERS)
+        attributes = message["Attributes"]
+        assert (message["Body"], attributes["MessageGroupId"]) == ("a", "acme")
         assert attributes["SentTimestamp"] == str(int(simulated.start * 1000))
         assert attributes["DeadLetterQueueSourceArn"] == get_queue_arn(NAME)
 

@@ -52,7 +52,7 @@ REFUSED_OPERATIONS = {
     name for name, operation in OPERATIONS.items() if "refused" in operation.definition.raw["tags"]
 }
 # One operation of each area and method: tests/template checks that every route but the public ones has the
-# authorizer, and the local AWS starts the authorizer anew after each request that it rejects.
+# authorizer, and the local AWS starts the authorizer again after each request that it rejects.
 _PROTECTED_OPERATIONS = {
     (operation.definition.raw["tags"][0], operation.method): name
     for name, operation in OPERATIONS.items()

@@ -41,7 +41,7 @@ class Sam:
         )
 
     def _compile(self, folder: Path) -> None:
-        """Compile the functions and their packages, which Lambda would do anew in each cold start."""
+        """Compile the functions and their packages, which Lambda would do in each cold start."""
         command = (self.bin_folder / "python3.13", "-m", "compileall", "-q")
         if subprocess.run(
             [*command, "--invalidation-mode", "unchecked-hash", folder], check=False

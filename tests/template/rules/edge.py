@@ -44,7 +44,7 @@ def check_distributions(stack: Stack) -> list[str]:
 
 
 def check_streams(stack: Stack) -> list[str]:
-    """Streams reach clients as Replicate sends them, and what clients send beside the URL reaches nobody.
+    """Check that streams reach clients unchanged, and that of their requests only the URL is forwarded.
 
     Every behavior but those of output files serves streams: from Replicate, or from the record.
     """

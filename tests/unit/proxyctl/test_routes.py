@@ -134,8 +134,10 @@ def values(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> d
         served.api.jobs.create(stored)
     body = {"action": "redeliver", "filter": {"tenant": "acme"}, "expected_count": 2}
     operation = call("POST", "bulk-operations", body)[1]
-    letter = DeadLetter(id="m1", receipt_handle="r1", sent_at=NOW, receive_count=5, body='{"tenant": "acme"}')
-    served.api.queues.messages["q/dispatch-dead"] = [letter]
+    dead_letter = DeadLetter(
+        id="m1", receipt_handle="r1", sent_at=NOW, receive_count=5, body='{"tenant": "acme"}'
+    )
+    served.api.queues.messages["q/dispatch-dead"] = [dead_letter]
     period = {"from": "2026-01-29T00:00:00Z", "to": "2026-01-30T00:00:00Z"}
     replay = call("POST", "replays", period)[1]
     entry, document = tmp_path / "entry.json", tmp_path / "models.json"

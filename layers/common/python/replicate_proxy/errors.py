@@ -62,7 +62,7 @@ class NotFoundError(ProxyError):
 
 
 class UnknownNameError(NotFoundError):
-    """An operator named a queue, key or tenant that does not exist. Operators may be told so."""
+    """An operator named a queue, key or tenant that does not exist, which the response may say."""
 
 
 class ConfigurationError(ProxyError):

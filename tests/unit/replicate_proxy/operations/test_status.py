@@ -30,8 +30,8 @@ REGION = "eu-central-1"
 
 
 def put_message(admin_api: AdminApi, url: str) -> None:
-    letter = DeadLetter(id=f"in {url}", receipt_handle="r", body="{}", sent_at=NOW, receive_count=1)
-    admin_api.queues.messages[url] = [letter]
+    dead_letter = DeadLetter(id=f"in {url}", receipt_handle="r", body="{}", sent_at=NOW, receive_count=1)
+    admin_api.queues.messages[url] = [dead_letter]
 
 
 def read_queues(admin_api: AdminApi) -> dict[str, dict[str, Any]]:

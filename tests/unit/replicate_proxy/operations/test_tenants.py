@@ -143,7 +143,7 @@ def test_private_outputs_are_refused_without_a_key() -> None:
 
 @dataclass
 class BusyTenantStore(FakeTenantStore):
-    """Makes a change of somebody else before each of the next saves."""
+    """Makes a change of another operator before each of the next saves."""
 
     changes: list[Callable[[], object]] = field(default_factory=list)
 

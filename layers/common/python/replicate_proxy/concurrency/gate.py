@@ -68,7 +68,7 @@ class SlotGate:
     def give_back(self, limit_names: Iterable[str], current: Job) -> None:
         """Free slots that were acquired for an earlier record of a job than `current`.
 
-        They stay taken if the job needs them by now. Jobs in line are not told: the job itself comes back.
+        They stay taken if the job needs them by now. No job in line gets one: the job itself comes back.
         """
         for name in limit_names:
             if not needs_slot(current, name):

@@ -3,7 +3,7 @@
 Public models cost the time in which they run, official ones what they put out; a prediction that failed or
 never ran costs nothing, and one that was canceled costs the time until then (Replicate docs, "Billing").
 Private models and deployments cost the time in which their instances are online, whether or not they run
-anything: that cannot be told from a prediction.
+anything: a prediction does not show that.
 """
 
 from __future__ import annotations

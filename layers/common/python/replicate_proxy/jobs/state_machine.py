@@ -247,7 +247,7 @@ def _apply_check_scheduled(job: Job, change: CheckScheduled, now: datetime, _tim
         fallback_due_at=due_at,
         waiting=change.waiting or job.waiting,
         limits=job.limits if change.limits is None else change.limits,
-        # Its author holds the harvest lease, or nobody does.
+        # The author of the change holds the harvest lease, or the lease has ended.
         lease_until=None if job.status is JobStatus.HARVESTING else job.lease_until,
         files=change.files or job.files,
     )

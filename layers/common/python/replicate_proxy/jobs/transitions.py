@@ -60,7 +60,7 @@ def start_new_attempt(
 def can_fall_back(job: Job, cause: FallbackCause) -> bool:
     """Return whether the job may go on with its next fallback.
 
-    Not while an earlier attempt may still have a prediction, and not if somebody reads its stream, which
+    Not while an earlier attempt may still have a prediction, and not if its caller reads the stream, which
     would be continued by another model.
     """
     return (

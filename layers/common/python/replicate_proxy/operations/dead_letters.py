@@ -185,7 +185,7 @@ class DeadLetterService:
     def peek(self, name: str, *, limit: int) -> PeekResult:
         """Return the queue with at most `limit` messages, which stay in it.
 
-        It waits only for messages that the queue says it has, since waiting in vain takes a second.
+        It waits only for messages that the queue says it has, since an empty receive takes a second.
         """
         queue = self._find_queue(name)
         url, depth = queue.url, self._client.get_depth(queue.url)

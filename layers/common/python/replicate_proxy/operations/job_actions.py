@@ -140,7 +140,7 @@ class JobActions:
         return result
 
     def _find_files_left(self, job: Job) -> int:
-        """Return how many files can be fetched again. Raises a 409 ApiError if that is in vain."""
+        """Return how many files can be fetched again. Raises a 409 ApiError if none can."""
         now = self.clock.now()
         if not job.is_terminal:
             raise ApiError(409, "Job has not ended", f"The job is {job.status}, its harvest is still to come")

@@ -68,7 +68,7 @@ def open_session() -> requests.Session:
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: requests parses the Location even if told not to follow it, and may raise."""
+        """Return None: requests parses the Location even if redirects are off, and may raise."""
 
 
 class TrackingAdapter(HTTPAdapter):

@@ -100,7 +100,7 @@ class SchemaRecorder:
         try:
             document = parse_json(body)
         except (ProxyError, RecursionError):
-            # The caller is told that the response could not be understood.
+            # The catalog answers the caller that the response could not be understood.
             return
         self.schemas.record(target, _find_rules(document))
 
