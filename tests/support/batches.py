@@ -49,7 +49,7 @@ from tests.support.schemas import FakeSchemas
 from tests.support.webhook_fakes import FakeDeliveryQueue, FakeDeliveryStore, FakeEndpointStore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from replicate_proxy.jobs.model import Batch, Job
 
@@ -68,6 +68,7 @@ class FakeBatchObjects:
         self.uploads: dict[str, dict[int, bytes]] = {}
         self.completed_uploads = 0
         self.max_read_bytes = 0
+        self.on_read: Callable[[str], object] = lambda _key: None
 
     def read_range(self, key: str, position: int, length: int) -> bytes:
         content = self.read(key)[position : position + length]
@@ -80,6 +81,7 @@ class FakeBatchObjects:
         self.objects[key] = body
 
     def read(self, key: str) -> bytes:
+        self.on_read(key)
         if key not in self.objects:
             raise NotFoundError(key)
         return self.objects[key]
@@ -203,7 +205,9 @@ class LargeBatches:
             jobs=jobs,
             counts=counts,
             expander=expander,
-            writer=ResultWriter(ResultReader(objects, jobs, documents), objects, part_bytes=part_bytes),
+            writer=ResultWriter(
+                ResultReader(objects, jobs, documents), objects, self.clock, part_bytes=part_bytes
+            ),
             notify=notifier.notify,
             cancel=JobCanceler(updater, queue).request_cancel,
             remove_objects=objects.remove_all,

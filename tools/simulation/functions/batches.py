@@ -78,7 +78,7 @@ def build_batch_worker(components: Components) -> BatchWorker:
         jobs=components.jobs,
         counts=counts,
         expander=_build_expander(components, store, objects),
-        writer=ResultWriter(reader, objects, part_bytes=components.plan.part_bytes),
+        writer=ResultWriter(reader, objects, components.clock, part_bytes=components.plan.part_bytes),
         notify=_build_notifier(components, counts).notify,
         cancel=canceler.request_cancel,
         remove_objects=S3ObjectRemover(components.aws.client("s3"), BUCKET).remove_all,

@@ -28,15 +28,20 @@ def run_to_end(batches: LargeBatches) -> None:
         batches.end_jobs()
 
 
-def crash_at(number: int, *, has_effect: bool, budget: bool = False, canceled: bool = False) -> bool:
+def crash_at(
+    number: int, *, has_effect: bool, budget: bool = False, canceled: bool = False, slow: bool = False
+) -> bool:
     """Run a batch whose worker ends at a call, and check its end. Return False if there is no such call."""
     point = CrashPoint(has_effect=has_effect)
-    batches = LargeBatches(point)
+    batches = LargeBatches(point, part_bytes=10_000 if slow else 200)
     if budget:
         batches.set_budget(jobs=3)
     batch = batches.create(CONTENT, webhook="https://app.test/hook")
     if canceled:
         batches.service.cancel(TENANT, batch.id)
+    if slow:
+        # The results of each slice are stored before the next is read.
+        batches.objects.on_read = lambda _key: batches.clock.advance(11)
     point.at = len(point.calls) + number
     has_crashed = False
     for _ in range(5):
@@ -65,7 +70,7 @@ def crash_at(number: int, *, has_effect: bool, budget: bool = False, canceled: b
 
 
 @EFFECTS
-@pytest.mark.parametrize("variant", ["plain", "budget", "canceled"])
+@pytest.mark.parametrize("variant", ["plain", "budget", "canceled", "slow"])
 def test_worker_that_ends_at_any_call_loses_and_repeats_nothing(variant: str, *, has_effect: bool) -> None:
     options = {variant: True} if variant != "plain" else {}
     number = 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.batches import expander
-from replicate_proxy.batches.model import BatchPhase
+from replicate_proxy.batches.model import SLICE_LINES, BatchPhase
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.pauses.pause import Pause, PauseMode
 from tests.support.aws import JOBS_TABLE
@@ -332,3 +332,48 @@ def test_batches_go_on_in_turn_however_long_their_steps_take(
     # After so much time a worker renews its lease, and lists the due batches again.
     batches.run(seconds=100)
     assert [get_large(batches, batch).lines for batch in created] == [2] * 5
+
+
+def test_results_that_no_run_can_read_at_once_are_written_by_several() -> None:
+    """As of 50,000 outputs that are loaded to be left out: they do not fill a part for minutes."""
+    count = 12 * SLICE_LINES
+    batches = LargeBatches(part_bytes=10 * count * 1000)
+    batch = batches.create(make_lines(count))
+    batches.run()
+    batches.end_jobs()
+    run_ends = batches.clock.now()
+
+    def read_slowly(key: str) -> None:
+        if "/lines/" in key:
+            batches.clock.advance(40)
+        if batches.clock.now() > run_ends:
+            raise SimulatedCrashError
+
+    batches.objects.on_read = read_slowly
+    for _ in range(10):
+        run_ends = batches.clock.now() + timedelta(seconds=61 + 300)
+        batches.run(seconds=280)
+        if get_large(batches, batch).is_completed:
+            break
+    assert get_large(batches, batch).is_completed
+    assert [result["line"] for result in batches.read_results(batch)] == list(range(1, count + 1))
+    assert batches.objects.completed_uploads == 1
+
+
+def test_worker_keeps_its_lease_while_it_reads_results() -> None:
+    batches = LargeBatches(part_bytes=10**9)
+    batches.create(make_lines(20 * SLICE_LINES))
+    batches.run()
+    batches.end_jobs()
+    free: list[bool] = []
+
+    def read_slowly(key: str) -> None:
+        if "/lines/" in key:
+            batches.clock.advance(5)
+            with batches.worker.lease.hold(batches.clock.now()) as is_free:
+                free.append(is_free)
+
+    batches.objects.on_read = read_slowly
+    batches.run(seconds=280)
+    assert len(free) == 20
+    assert not any(free)

@@ -54,8 +54,10 @@ class LargeBatch:
     each slice, which is part of the name of its object: what an interrupted attempt has stored is not taken
     for it. `sent_slice` is the next slice whose jobs are enqueued, `cancel_slice` the next one whose jobs are
     canceled, `result_slice` the next one whose results are written. `result_parts` are the parts of the
-    upload of the results so far. `due_at` is when the worker looks at the batch next. `interruptions` counts
-    the runs in a row that have ended within their first step of the batch.
+    upload of the results so far. Results that do not fill a part yet, of the slices from `result_slice` up
+    to `rest_slice`, are in an object whose name has the token `rest_object`. `due_at` is when the worker
+    looks at the batch next. `interruptions` counts the runs in a row that have ended within their first step
+    of the batch.
     """
 
     input_file: str
@@ -85,6 +87,8 @@ class LargeBatch:
     result_slice: int = 0
     result_upload: str | None = None
     result_parts: tuple[str, ...] = ()
+    rest_slice: int = 0
+    rest_object: str | None = None
     completed_at: datetime | None = None
     interruptions: int = 0
 
@@ -111,6 +115,7 @@ class LargeBatch:
             self.cancel_slice,
             self.result_slice,
             self.result_parts,
+            self.rest_object,
         )
 
     def estimate_lines(self) -> int:
@@ -164,6 +169,10 @@ def find_lines_object(batch: Batch, number: int) -> str:
 
 def name_results_object(tenant: str, batch_id: str) -> str:
     return f"{name_prefix(tenant, batch_id)}results.jsonl"
+
+
+def name_rest_object(tenant: str, batch_id: str, token: str) -> str:
+    return f"{name_prefix(tenant, batch_id)}rest/{token}.jsonl"
 
 
 def name_prefix(tenant: str, batch_id: str) -> str:

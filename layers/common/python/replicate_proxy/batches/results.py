@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from functools import partial
+from secrets import token_hex
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.batches.model import find_lines_object, name_results_object, parse_lines
+from replicate_proxy.batches.model import (
+    find_lines_object,
+    name_rest_object,
+    name_results_object,
+    parse_lines,
+)
 from replicate_proxy.contracts.large_batches import build_line_view
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.outputs.private_urls import find_private_urls
@@ -19,12 +26,16 @@ if TYPE_CHECKING:
     from replicate_proxy.batches.ports import BatchObjects
     from replicate_proxy.jobs.model import Batch, Job
     from replicate_proxy.outputs.private_urls import SignUrls
-    from replicate_proxy.ports import DocumentStore, JobsById
+    from replicate_proxy.ports import Clock, DocumentStore, JobsById
 
 # S3 takes parts of at least 5 MiB, except for the last one (Amazon S3, multipart upload limits).
 PART_BYTES = 6 * 1024 * 1024
 # A larger output is left out, so that neither a page nor the memory of the writer is unbounded.
 MAX_OUTPUT_CHARACTERS = 250_000
+# Outputs that are loaded to be left out fill no part for minutes. A worker that begins a step has 20 seconds
+# left at least: one more slice and the upload come on top of these.
+_MAX_READING = timedelta(seconds=10)
+_TOKEN_BYTES = 4
 
 
 class ResultReader:
@@ -72,11 +83,17 @@ class ResultReader:
 
 
 class ResultWriter:
-    """Writes the file of results by parts. One that is not saved is written again, with the same number."""
+    """Writes the file of results by parts. One that is not saved is written again, with the same number.
 
-    def __init__(self, reader: ResultReader, objects: BatchObjects, *, part_bytes: int = PART_BYTES) -> None:
+    Results that do not fill a part in the time of a step are stored, and the next step goes on with them.
+    """
+
+    def __init__(
+        self, reader: ResultReader, objects: BatchObjects, clock: Clock, *, part_bytes: int = PART_BYTES
+    ) -> None:
         self._reader = reader
         self._objects = objects
+        self._clock = clock
         self._part_bytes = part_bytes
 
     def write_part(self, batch: Batch, large: LargeBatch) -> dict[str, Any]:
@@ -94,26 +111,36 @@ class ResultWriter:
                 return self._restart(key)
             return {}
         number, body = self._read_part(batch, large)
+        if number < large.slices and len(body) < self._part_bytes:
+            token = token_hex(_TOKEN_BYTES)
+            self._objects.put(name_rest_object(batch.tenant, batch.id, token), body)
+            return {"rest_slice": number, "rest_object": token}
         try:
             tag = self._objects.upload_part(key, large.result_upload, len(large.result_parts) + 1, body)
         except NotFoundError:
             return self._restart(key)
-        return {"result_slice": number, "result_parts": (*large.result_parts, tag)}
+        return {"result_slice": number, "result_parts": (*large.result_parts, tag), "rest_object": None}
 
     def _restart(self, key: str) -> dict[str, Any]:
         """Return what changes in the state because the upload has ended, or cannot be completed."""
         if self._objects.exists(key):
             return {}
         # It was removed unfinished, which takes a day, or has another part by now: begin again.
-        return {"result_upload": None, "result_parts": (), "result_slice": 0}
+        return {"result_upload": None, "result_parts": (), "result_slice": 0, "rest_object": None}
 
     def _read_part(self, batch: Batch, large: LargeBatch) -> tuple[int, bytes]:
-        """Return the number of the slice after the part, and the part."""
+        """Return the number of the slice after the part, and the part, or what there is time for."""
+        end = self._clock.now() + _MAX_READING
         body, number = bytearray(), large.result_slice
+        if large.rest_object is not None:
+            body += self._objects.read(name_rest_object(batch.tenant, batch.id, large.rest_object))
+            number = large.rest_slice
         while number < large.slices and len(body) < self._part_bytes:
             for view in self._reader.read_slice(batch, number):
                 body += dump_view(view)
             number += 1
+            if self._clock.now() >= end:
+                break
         return number, bytes(body)
 
 

@@ -73,7 +73,7 @@ def build_batch_worker() -> BatchWorker:
             check_input=build_input_check(),
             checkpoint=checkpoint,
         ),
-        writer=ResultWriter(ResultReader(objects, build_job_store(), build_document_store()), objects),
+        writer=ResultWriter(ResultReader(objects, build_job_store(), build_document_store()), objects, clock),
         notify=_build_notifier(counts).notify,
         cancel=JobCanceler(build_job_updater(), queue, checkpoint=checkpoint).request_cancel,
         remove_objects=S3ObjectRemover(get_client("s3"), env[IMAGES_BUCKET]).remove_all,
