@@ -274,6 +274,22 @@ def test_redeliver_sends_all_failed_since_a_time(client: Client, pipeline: Deliv
     assert len(accepted) == len(set(accepted)) == 4
 
 
+def test_redeliver_to_a_disabled_endpoint_is_409(client: Client, pipeline: DeliveryPipeline) -> None:
+    endpoint = make_endpoint(events=("completed",))
+    pipeline.endpoints.create(endpoint)
+    pipeline.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
+    pipeline.complete_job(webhook=None)
+    pipeline.run_for(60)
+    client.request("PATCH", f"endpoints/{endpoint.id}", {"enabled": False})
+
+    body = {"since": format_timestamp(NOW)}
+    status, problem = client.call("POST", f"endpoints/{endpoint.id}/redeliver", body)
+    assert (status, problem["title"]) == (409, "Endpoint disabled")
+    (delivery,) = client.request("GET", f"endpoints/{endpoint.id}/deliveries")["results"]
+    assert (delivery["status"], delivery["reason"]) == ("failed", "aborted")
+    assert client.request("POST", "redeliver", body) == {"redelivered": 0, "cursor": None}
+
+
 POSITION = ["0" * 26, "DELIVERY#prediction#000000000001", "2026-01-01T00:00:00.000Z"]
 
 

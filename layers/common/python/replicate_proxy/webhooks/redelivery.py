@@ -110,8 +110,8 @@ class RedeliveryService:
         """
         delivery = self.get_delivery(tenant, delivery_id)
         endpoint = self._endpoints.get(tenant, delivery.target)
-        if delivery.target != PREDICTION_TARGET and (endpoint is None or not endpoint.is_enabled):
-            raise ApiError(409, "Endpoint disabled", "Enable the endpoint before redelivering to it")
+        if delivery.target != PREDICTION_TARGET:
+            _require_enabled(endpoint)
         try:
             saved = self._restart_schedule(delivery)
         except ConflictError:
@@ -124,6 +124,13 @@ class RedeliveryService:
             )
         self._queue.send([DeliverCommand.for_delivery(saved)])
         return saved
+
+    def redeliver_to_endpoint(
+        self, endpoint: Endpoint, since: datetime, *, after: DeliveryPosition | None = None
+    ) -> RedeliveryResult:
+        """Do `redeliver_failed` for an endpoint. Raises a 409 ApiError if it is disabled."""
+        _require_enabled(endpoint)
+        return self.redeliver_failed(endpoint.tenant, endpoint.id, since, after=after)
 
     def redeliver_failed(
         self,
@@ -268,6 +275,12 @@ class RedeliveryService:
         if delivery.is_pending and delivery.is_leased(now):
             return None
         return self._deliveries.save(restart_schedule(delivery, now, self._settings))
+
+
+def _require_enabled(endpoint: Endpoint | None) -> None:
+    """Raise a 409 ApiError if the endpoint is disabled or deleted: what is sent to it fails at once."""
+    if endpoint is None or not endpoint.is_enabled:
+        raise ApiError(409, "Endpoint disabled", "Enable the endpoint before redelivering to it")
 
 
 def _has_failed(delivery: Delivery, missed_since: datetime | None) -> bool:

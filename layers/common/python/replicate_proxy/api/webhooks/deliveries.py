@@ -133,7 +133,7 @@ def _add_redelivery_routes(router: Router, endpoints: EndpointService, redeliver
         body = parse_body(RedeliverBody, request.json())
         endpoint = endpoints.get(tenant, request.path_params["endpoint_id"])
         after = decode_cursor(body.cursor, DeliveryPosition.parse)
-        result = redelivery.redeliver_failed(tenant, endpoint.id, body.since, after=after)
+        result = redelivery.redeliver_to_endpoint(endpoint, body.since, after=after)
         return json_response(202, build_redelivery_view(result))
 
     @router.post("/v1/webhooks/redeliver")
