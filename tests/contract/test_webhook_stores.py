@@ -373,6 +373,22 @@ class TestReceiverLimitStore:
         for number in range(16):
             receiver_limits.acquire_slot(TENANT, "ep_1", f"t{number}", now=NOW)
 
+    def test_time_without_requests_begins_a_new_outage(self, receiver_limits: ReceiverLimitStore) -> None:
+        failing_since = []
+        for hours in (0, 47, 94, 94 + 49):
+            now = NOW + timedelta(hours=hours)
+            receiver_limits.acquire_slot(TENANT, "ep_1", f"t{hours}", now=now)
+            health = receiver_limits.record_response(
+                TENANT, "ep_1", f"t{hours}", response=respond(500), now=now
+            )
+            failing_since.append(health.failing_since)
+        assert failing_since == [NOW, NOW, NOW, NOW + timedelta(hours=143)]
+        assert (health.consecutive_failures, health.in_flight) == (4, 0)
+
+        later = NOW + timedelta(hours=300)
+        repeated = receiver_limits.record_response(TENANT, "ep_1", "t143", response=respond(500), now=later)
+        assert (repeated.consecutive_failures, repeated.failing_since) == (4, failing_since[-1])
+
     def test_failures_are_counted_until_reset(self, receiver_limits: ReceiverLimitStore) -> None:
         for second in range(3):
             now = NOW + timedelta(seconds=second)

@@ -219,6 +219,7 @@ class FakeReceiverLimitStore:
         self._settings = settings
         self._slots: dict[tuple[str, str], dict[str, datetime]] = {}
         self._health: dict[tuple[str, str], ReceiverHealth] = {}
+        self._last_failures: dict[tuple[str, str], datetime] = {}
 
     def acquire_slot(self, tenant: str, receiver_id: str, token: str, *, now: datetime) -> None:
         slots = self._slots.setdefault((tenant, receiver_id), {})
@@ -237,11 +238,15 @@ class FakeReceiverLimitStore:
     def record_response(
         self, tenant: str, receiver_id: str, token: str, *, response: ReceiverResponse, now: datetime
     ) -> ReceiverHealth:
-        self.release_slot(tenant, receiver_id, token)
         health = self._health[tenant, receiver_id]
+        is_held = self._slots[tenant, receiver_id].pop(token, None) is not None
         if response.result is AttemptResult.DELIVERED:
             health = ReceiverHealth(last_success_at=now)
-        else:
+        elif is_held:
+            gap = now - self._last_failures.get((tenant, receiver_id), now)
+            if gap > timedelta(seconds=self._settings.max_failure_gap_seconds):
+                health = replace(health, failing_since=None)
+            self._last_failures[tenant, receiver_id] = now
             health = replace(
                 health,
                 consecutive_unanswered=health.consecutive_unanswered + 1 if response.is_missing else 0,

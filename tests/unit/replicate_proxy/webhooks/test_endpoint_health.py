@@ -85,6 +85,37 @@ def test_five_days_of_failures_disable_endpoint(pipeline: DeliveryPipeline, endp
     assert reload(pipeline, endpoint).disabled_reason == "failing_too_long"
 
 
+def test_failures_with_days_without_a_request_between_do_not_disable_endpoint(
+    pipeline: DeliveryPipeline, endpoint: Endpoint
+) -> None:
+    pipeline.receiver.behavior = lambda _: respond(503, {"webhook-delivery": "abort-message"})
+    pipeline.complete_job(id="job1", webhook=None)
+    pipeline.run_for(6 * 86_400)
+    responses = iter([503, 200])
+    pipeline.receiver.behavior = lambda _: respond(next(responses))
+    pipeline.complete_job(id="job2", webhook=None)
+    pipeline.run_for(60)
+
+    assert reload(pipeline, endpoint).is_enabled
+    assert [request.json()["id"] for request in pipeline.receiver.accepted] == ["job2"]
+
+
+def test_pause_of_days_between_two_failures_does_not_disable_endpoint(
+    pipeline: DeliveryPipeline, endpoint: Endpoint
+) -> None:
+    responses = iter([503, 503, 200])
+    pipeline.receiver.behavior = lambda _: respond(next(responses))
+    pipeline.complete_job(id="job1", webhook=None)
+    pipeline.run_for(1)
+    pipeline.pause(TENANT)
+    pipeline.run_for(6 * 86_400)
+    pipeline.pauses.remove(TENANT)
+    pipeline.run_for(3600)
+
+    assert reload(pipeline, endpoint).is_enabled
+    assert len(pipeline.receiver.accepted) == 1
+
+
 @pytest.mark.parametrize(
     ("status", "header"),
     [(410, {}), (503, {"webhook-delivery": "disable"}), (200, {"webhook-delivery": "disable"})],

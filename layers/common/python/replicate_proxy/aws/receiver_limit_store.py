@@ -70,22 +70,35 @@ class DynamoReceiverLimitStore:
             values[":zero"] = 0
             expression = (
                 "SET consecutive_unanswered = :zero, consecutive_failures = :zero, last_success_at = :now,"
-                " expires_at = :expires_at REMOVE slots.#token, failing_since"
+                " expires_at = :expires_at REMOVE slots.#token, failing_since, last_failure_at"
             )
-        else:
-            values[":one"] = 1
-            unanswered = "consecutive_unanswered + :one"
-            if not response.is_missing:
-                values[":zero"] = 0
-                unanswered = ":zero"
-            expression = (
-                f"SET consecutive_unanswered = {unanswered},"
-                " consecutive_failures = consecutive_failures + :one, expires_at = :expires_at,"
-                " failing_since = if_not_exists(failing_since, :now) REMOVE slots.#token"
-            )
+            return _health_from_record(self._update(tenant, receiver_id, expression, values, token=token))
+        values[":one"] = 1
+        unanswered = "consecutive_unanswered + :one"
+        if not response.is_missing:
+            values[":zero"] = 0
+            unanswered = ":zero"
+        expression = (
+            f"SET consecutive_unanswered = {unanswered},"
+            " consecutive_failures = consecutive_failures + :one, expires_at = :expires_at,"
+            " last_failure_at = :now, failing_since = {} REMOVE slots.#token"
+        )
         # The condition lets the SDK's repetition of the update, whose response was lost, count nothing.
-        is_held = "attribute_exists(slots.#token)" if ":one" in values else None
-        record = self._update(tenant, receiver_id, expression, values, token=token, condition=is_held)
+        is_held = "attribute_exists(slots.#token)"
+        recent = format_timestamp(now - timedelta(seconds=self._settings.max_failure_gap_seconds))
+        record = self._update(
+            tenant,
+            receiver_id,
+            expression.format("if_not_exists(failing_since, :now)"),
+            {**values, ":recent": recent},
+            token=token,
+            condition=f"{is_held} AND (attribute_not_exists(last_failure_at) OR last_failure_at >= :recent)",
+        )
+        if token in record["slots"]:
+            # There was no request for days: this is another outage.
+            record = self._update(
+                tenant, receiver_id, expression.format(":now"), values, token=token, condition=is_held
+            )
         return _health_from_record(record)
 
     def get(self, tenant: str, receiver_id: str) -> ReceiverHealth | None:
@@ -95,7 +108,9 @@ class DynamoReceiverLimitStore:
     def reset_failures(self, tenant: str, receiver_id: str) -> None:
         if self.get(tenant, receiver_id) is not None:
             expression = "SET consecutive_unanswered = :zero, consecutive_failures = :zero"
-            self._update(tenant, receiver_id, f"{expression} REMOVE failing_since", {":zero": 0})
+            self._update(
+                tenant, receiver_id, f"{expression} REMOVE failing_since, last_failure_at", {":zero": 0}
+            )
 
     def _add_slot(self, tenant: str, receiver_id: str, token: str, lease_until: str) -> dict[str, Any] | None:
         """Add a slot if fewer are taken than allowed; return None, else the stored record, empty if none.

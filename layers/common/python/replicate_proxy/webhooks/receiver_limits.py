@@ -30,7 +30,8 @@ class ReceiverHealth:
     """Requests in flight to a receiver, and how the latest ones went.
 
     `consecutive_unanswered` counts the latest requests without any HTTP response (timeout, refused
-    connection), `consecutive_failures` those without a 2xx.
+    connection), `consecutive_failures` those without a 2xx. `failing_since` is the first of these,
+    or the first one after a time without requests that was too long for one outage.
     """
 
     in_flight: int = 0

@@ -39,7 +39,8 @@ class DeliverySettings:
     unresponsive_delay_seconds: delay when the receiver did not respond; doubles with each unanswered request
         up to `max_unresponsive_delay_seconds`.
     max_age_seconds: a delivery older than this fails as expired.
-    disable_after_seconds: an endpoint that has failed for this long is disabled.
+    disable_after_seconds: an endpoint that has failed for this long is disabled; this time begins again if
+        there was no request for `max_failure_gap_seconds`.
     disable_after_failures: so many consecutive failures disable an endpoint, but only if they span
         `disable_min_span_seconds`: the restart of a busy receiver causes as many within minutes.
     """
@@ -79,6 +80,11 @@ class DeliverySettings:
             lease_seconds=env[DELIVERY_LEASE_SECONDS],
             requeue_after_seconds=env[DELIVERY_REQUEUE_AFTER_SECONDS],
         )
+
+    @property
+    def max_failure_gap_seconds(self) -> float:
+        """Return the longest time between two failures of one outage: more than two attempts are apart."""
+        return max(2 * _DAY_SECONDS, 2 * max(self.schedule_seconds, default=0.0))
 
     def calculate_expiry(self, now: datetime) -> int:
         """Return when DynamoDB may delete a record created now, in seconds since 1970."""
