@@ -537,7 +537,7 @@ DELIVERY_SCHEDULE: Setting[tuple[float, ...]] = Setting(
     # Standard Webhooks specification, "Retry schedule": ten attempts in 75 hours
     (0.0, 5.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0, 50400.0, 72000.0, 86400.0),
     _DELIVERY_FUNCTIONS,
-    "Delays before each attempt of a delivery; their number is the number of attempts",
+    "Delays before each attempt of a delivery, the first of which is sent at once in any case",
     "seconds",
 )
 WEBHOOK_PORTS: Setting[tuple[int, ...]] = Setting(
