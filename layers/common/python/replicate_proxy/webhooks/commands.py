@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class DeliverCommand:
     """Attempt this delivery now if it is due.
 
-    It holds only IDs: the deliverer reads the delivery's current record. `receiver_id` becomes the message
-    group, which makes the queue fair between receivers.
+    It holds only IDs: the deliverer reads the delivery's current record. `receiver_id` decides on the message
+    group among those of the tenant, which keep the queue fair.
     """
 
     tenant: str
