@@ -7,6 +7,8 @@ import re
 from html import unescape
 from typing import Any
 
+import pytest
+
 from tests.support.console import Browser
 
 
@@ -49,3 +51,20 @@ def test_entry_that_is_saved_as_it_is_shown_stays_the_same(operator: Browser) ->
     (shown,) = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.html, re.DOTALL)
     fallback: dict[str, Any] = {"target": "acme/other", "fields": {}, "price": None}
     assert json.loads(unescape(shown)) == {**entry, "name": "acme/fast", "fallbacks": [fallback]}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("NaN", "has a number or a nesting that is out of bounds"),
+        ("1e999", "has a number or a nesting that is out of bounds"),
+        ('"\\ud800"', "has half of a surrogate pair"),
+    ],
+)
+def test_entry_with_what_the_api_refuses_is_refused(operator: Browser, value: str, expected: str) -> None:
+    entry = f'{{"target": "acme/model", "defaults": {{"strength": {value}}}}}'
+
+    page = operator.post("/models/save", {"name": "acme/fast", "entry": entry, "is_new": "true"})
+
+    assert (page.status, expected in page.text) == (422, True)
+    assert operator.get("/models/acme/fast").status == 404

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from replicate_proxy.api.http import problem_from_error
 from replicate_proxy.console.responses import html_response, redirect
 from replicate_proxy.errors import ApiError, field_error
+from replicate_proxy.strict_json import parse_strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -160,7 +161,9 @@ class Form:
     def get_json(self, name: str) -> Any:
         """Raise a 422 ApiError that says where the JSON is malformed."""
         try:
-            return json.loads(self.get_text(name))
+            return parse_strict_json(self.get_text(name).encode())
+        except UnicodeEncodeError as error:
+            raise field_error(name, "has half of a surrogate pair") from error
         except json.JSONDecodeError as error:
             position = f"line {error.lineno}, column {error.colno}"
             raise field_error(name, f"is not JSON: {error.msg} at {position}") from error
