@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from replicate_proxy import signing
 from replicate_proxy.batches.results import ResultReader
-from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.errors import NotFoundError
+from replicate_proxy.jobs.model import Document, Job, JobStatus, TimelineStep
 from replicate_proxy.outputs.private_urls import UrlSigningError
 from replicate_proxy.services.rendering import PredictionRenderer
+from replicate_proxy.services.stream_replay import StreamReplay
+from replicate_proxy.services.wait import JobWaiter
 from tests.support.batches import LargeBatches, make_lines
 from tests.support.builders import make_job
-from tests.support.clock import NOW
-from tests.support.fakes import FakeDocumentStore
+from tests.support.clock import NOW, FakeClock
+from tests.support.fakes import FakeDocumentStore, FakeJobStore
+from tests.support.pipeline import STREAM_KEY
 from tests.support.prediction_api import PredictionApi
 from tests.support.url_keys import FOLDER, PRIVATE_URL, make_signer, verify_signed_url
 
@@ -105,3 +111,42 @@ def test_page_of_results_is_signed_and_the_file_of_results_leaves_outputs_out() 
     assert (kept[0]["output"], kept[0]["omitted"]) == (None, ["output"])
     assert shown[1]["output"] == kept[1]["output"] == ["text"]
     assert "omitted" not in kept[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds", "is_shown"),
+    [
+        ({}, 3600, True),
+        ({}, 3601, False),
+        ({"timeline": {TimelineStep.FINISHED: NOW + timedelta(seconds=60)}}, 3660, True),
+        ({"timeline": {TimelineStep.FINISHED: NOW + timedelta(seconds=60)}}, 3661, False),
+        ({"output": Document(text='["text"]')}, 9999, True),
+        ({"private_folder": ""}, 9999, True),
+    ],
+)
+def test_stream_of_private_files_ends_as_urls_do(
+    changes: dict[str, Any], seconds: int, *, is_shown: bool
+) -> None:
+    """Its URL has no expiry: whoever has it would get fresh URLs for as long as the prediction exists."""
+    clock, store = FakeClock(NOW), FakeJobStore()
+    job = make_private_job(**changes)
+    store.create(job)
+    waiter = JobWaiter(store, clock, clock.advance, max_wait_seconds=25)
+    replay = StreamReplay(
+        store,
+        FakeDocumentStore(),
+        waiter,
+        lambda: STREAM_KEY,
+        max_wait_seconds=25,
+        sign_urls=make_signer().sign_urls,
+        private_seconds=3600,
+    )
+    signature = signing.sign(STREAM_KEY, job.tenant, job.id)
+    query = {"tenant": job.tenant, "prediction": job.id, "signature": signature}
+    clock.advance(seconds)
+
+    if is_shown:
+        assert "event: output" in replay.read(query)
+    else:
+        with pytest.raises(NotFoundError):
+            replay.read(query)

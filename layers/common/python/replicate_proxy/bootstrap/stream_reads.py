@@ -15,7 +15,11 @@ from replicate_proxy.bootstrap.private_urls import build_url_signer
 from replicate_proxy.bootstrap.secrets import load_stream_signing_key
 from replicate_proxy.services.stream_replay import StreamReplay
 from replicate_proxy.services.wait import JobWaiter
-from replicate_proxy.settings import MAX_WAITING_REQUESTS, MAX_WAITING_REQUESTS_PER_TENANT
+from replicate_proxy.settings import (
+    MAX_WAITING_REQUESTS,
+    MAX_WAITING_REQUESTS_PER_TENANT,
+    PRIVATE_OUTPUT_SECONDS,
+)
 
 if TYPE_CHECKING:
     from replicate_proxy.api.routing import Router
@@ -37,5 +41,6 @@ def add_stream_reads(router: Router) -> None:
         load_stream_signing_key,
         _MAX_STREAM_WAIT_SECONDS,
         build_url_signer().sign_urls,
+        private_seconds=env[PRIVATE_OUTPUT_SECONDS],
     )
     add_stream_routes(router, replay)

@@ -6,15 +6,16 @@ CloudFront asks for it where Replicate's stream does not exist any more, and for
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.contracts.stream_events import render_error, render_final_events, render_pending_events
 from replicate_proxy.contracts.stream_urls import parse_stream_query
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.ids import is_id
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import JobStatus, TimelineStep
 from replicate_proxy.observability import logger
-from replicate_proxy.outputs.private_urls import refuse_private
+from replicate_proxy.outputs.private_urls import find_private_urls, refuse_private
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class StreamReplay:
 
     A response cannot grow while it is sent, so nothing is sent before the prediction is final,
     `max_wait_seconds` have passed, or it has waited in the queue for some seconds.
+
+    The URL of a stream does not expire, and would be a way to fresh URLs of private files. So a stream of
+    these is there for `private_seconds` after the end of the prediction.
     """
 
     jobs: JobReader
@@ -45,6 +49,7 @@ class StreamReplay:
     load_key: Callable[[], bytes]
     max_wait_seconds: float
     sign_urls: SignUrls = refuse_private
+    private_seconds: float = 3600
     max_response_bytes: int = MAX_RESPONSE_BYTES
 
     def read(
@@ -52,7 +57,7 @@ class StreamReplay:
     ) -> str:
         """Return the event stream of a stream URL with that query.
 
-        Raises NotFoundError for a signature that is not ours as for a prediction that is not there any more.
+        Raises NotFoundError for a signature that is not ours as for a stream that is not there any more.
         """
         target = parse_stream_query(query, self.load_key)
         job = self.jobs.get(*target) if target is not None and is_id(target[1]) else None
@@ -62,9 +67,12 @@ class StreamReplay:
         job = self._wait(job, received_at)
         if not job.is_terminal:
             return render_pending_events(job)
+        output = self.documents.load(job.output)
+        if self._has_expired(job, output):
+            raise NotFoundError("no such stream")
         text = render_final_events(
             job,
-            output=self.sign_urls(self.documents.load(job.output), job.private_folder),
+            output=self.sign_urls(output, job.private_folder),
             logs=self.documents.load(job.logs),
             last_event_id=last_event_id,
         )
@@ -74,6 +82,12 @@ class StreamReplay:
                 f" {job.public_base_url}/v1/predictions/{job.id}"
             )
         return text
+
+    def _has_expired(self, job: Job, output: Any) -> bool:
+        ended_at = job.timeline.get(TimelineStep.FINISHED) or job.completed_at
+        if ended_at is None or not find_private_urls(output, job.private_folder):
+            return False
+        return self.waiter.clock.now() - ended_at > timedelta(seconds=self.private_seconds)
 
     def _wait(self, job: Job, received_at: datetime | None) -> Job:
         """Return the job once it is final, or as it is when it has been queued or run for too long."""
