@@ -83,6 +83,20 @@ def test_missing_secret_is_a_configuration_error(secrets: SecretReader) -> None:
         secrets.get("/missing")
 
 
+def test_missing_secret_is_read_again_at_most_every_five_seconds(clock: FakeClock) -> None:
+    """Whoever sends webhooks with any signature causes two reads each."""
+    ssm = Mock(get_parameter=Mock(side_effect=make_client_error("ParameterNotFound")))
+    secrets = SecretReader(ssm, monotonic=clock.monotonic)
+    for _ in range(100):
+        with pytest.raises(ConfigurationError, match=NAME):
+            secrets.get(NAME, refresh=True)
+    assert ssm.get_parameter.call_count == 1
+
+    ssm.get_parameter.side_effect = [PARAMETER]
+    clock.advance(6)
+    assert secrets.get(NAME) == "r8_abc"
+
+
 def test_empty_secret_is_a_configuration_error(ssm: SSMClient, secrets: SecretReader) -> None:
     put_secret(ssm, " \n")
     with pytest.raises(ConfigurationError, match="empty"):

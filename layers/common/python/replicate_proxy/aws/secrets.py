@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from contextlib import suppress
@@ -44,8 +45,8 @@ class SecretReader:
     """Reads secrets by name and caches them.
 
     A value is read again after `ttl_seconds`, or at a request to refresh it, but not more often than every
-    `min_refresh_seconds`: many forged signatures must not cause as many reads. If the store fails
-    temporarily, the cached value stays in use.
+    `min_refresh_seconds`, also if there is none: many forged signatures must not cause as many reads. If the
+    store fails temporarily, the cached value stays in use.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class SecretReader:
         self._min_refresh_seconds = min_refresh_seconds
         self._monotonic = monotonic
         self._cache: dict[str, _CachedValue] = {}
+        # When a secret was found not to be readable, and why.
+        self._failures: dict[str, tuple[float, str]] = {}
 
     def get(self, name: str, *, refresh: bool = False) -> str:
         """Return the value without surrounding white space.
@@ -71,21 +74,30 @@ class SecretReader:
         cached = self._cache.get(name)
         if cached is not None and self._is_current(cached, refresh=refresh):
             return cached.value
+        failed_at, reason = self._failures.get(name, (-math.inf, ""))
+        if self._monotonic() - failed_at < self._min_refresh_seconds:
+            raise ConfigurationError(reason)
         try:
             value = self._read(name)
+        except ConfigurationError as error:
+            self._remember(self._failures, name, (self._monotonic(), str(error)))
+            raise
         except RetryableError as error:
             if cached is None:
                 raise
             logger.warning("secret store unavailable, using cached value", secret=name, reason=str(error))
             return cached.value
-        if len(self._cache) >= _MAX_CACHED:
-            self._cache.clear()
-        self._cache[name] = _CachedValue(value, self._monotonic())
+        self._remember(self._cache, name, _CachedValue(value, self._monotonic()))
         return value
 
     def get_list(self, name: str, *, refresh: bool = False) -> tuple[str, ...]:
         """Return the values of a secret that holds several, separated by white space or commas."""
         return tuple(part for part in _SEPARATORS.split(self.get(name, refresh=refresh)) if part)
+
+    def _remember[T](self, entries: dict[str, T], name: str, entry: T) -> None:
+        if len(entries) >= _MAX_CACHED:
+            entries.clear()
+        entries[name] = entry
 
     def _is_current(self, cached: _CachedValue, *, refresh: bool) -> bool:
         age = self._monotonic() - cached.read_at
