@@ -10,7 +10,7 @@ from cfn_flip import load_yaml
 
 from tests.template.effective_permissions import get_function_permissions
 from tests.template.rules import RULES, messaging
-from tools.release.gradual import ROLLBACK_ALARMS, STRATEGIES, make_gradual, rewrite_template
+from tools.release.gradual import ROLLBACK_ALARMS, STRATEGIES, make_gradual, make_immediate, rewrite_template
 from tools.template.stack import (
     MAIN,
     ROOT,
@@ -59,6 +59,21 @@ def test_every_function_has_a_deployment_group_with_the_rollback_alarms(strategy
         alarms = group.properties["AlarmConfiguration"]["Alarms"]
         assert group.properties["DeploymentConfigName"] == f"CodeDeployDefault.Lambda{strategy}"
         assert [referenced_id(alarm["Name"]) for alarm in alarms] == list(ROLLBACK_ALARMS)
+
+
+@pytest.mark.parametrize("has_details", [True, False])
+def test_rollback_moves_the_same_aliases_without_alarms(has_details: bool) -> None:
+    """CodeDeploy stops a deployment while one of its alarms is on."""
+    templates = transform(make_immediate(read_template(), "abc"))
+    stack = Stack(templates, {"EnableDetailedMonitoring": str(has_details).lower()})
+
+    assert stack.broken_rules == []
+    assert not stack.of_type("CodeDeploy::DeploymentGroup")
+    for type_ in ("Lambda::Alias", "Lambda::Version"):
+        ids = {resource.id for resource in stack.of_type(type_)}
+        assert ids == {resource.id for resource in load_gradual_stack().of_type(type_)}
+    for alias in stack.of_type("Lambda::Alias"):
+        assert "UpdatePolicy" not in stack.template["Resources"][alias.id]
 
 
 def test_everything_that_invokes_a_function_invokes_its_alias() -> None:
@@ -144,3 +159,12 @@ def test_built_template_is_rewritten_in_place(tmp_path: Path) -> None:
     rewrite_template(built, "AllAtOnce", "abc")
 
     assert load_yaml(built.read_text(encoding="utf-8")) == make_gradual(read_template(), "AllAtOnce", "abc")
+
+
+def test_built_template_is_rewritten_for_a_rollback(tmp_path: Path) -> None:
+    built = tmp_path / "template.yaml"
+    built.write_text((ROOT / MAIN).read_text(encoding="utf-8"), encoding="utf-8")
+
+    rewrite_template(built, None, "abc")
+
+    assert load_yaml(built.read_text(encoding="utf-8")) == make_immediate(read_template(), "abc")

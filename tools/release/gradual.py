@@ -42,10 +42,8 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
     The alarms are outputs of the nested stack, so CloudFormation updates them before it moves any traffic.
     A stack without EnableDetailedMonitoring lacks one: a rule has CloudFormation reject its gradual release.
     """
-    function = template["Globals"]["Function"]
-    function["Environment"]["Variables"]["RELEASE"] = release
-    function["AutoPublishAlias"] = _ALIAS
-    function["DeploymentPreference"] = {
+    _publish_aliases(template, release)
+    template["Globals"]["Function"]["DeploymentPreference"] = {
         "Type": strategy,
         "Alarms": [{"Fn::GetAtt": ["MonitoringStack", f"Outputs.{name}Name"]} for name in ROLLBACK_ALARMS],
     }
@@ -57,8 +55,25 @@ def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[
             }
         ]
     }
-    _invoke_aliases(template)
     return template
+
+
+def make_immediate(template: dict[str, Any], release: str) -> dict[str, Any]:
+    """Change the template in place and return it: all aliases move at once, whatever the alarms say.
+
+    CodeDeploy stops a deployment as long as one of its alarms is on, which those of the release that is to be
+    rolled back usually are. Without their `Alarms`, deployment groups would keep them.
+    """
+    _publish_aliases(template, release)
+    template["Globals"]["Function"]["DeploymentPreference"] = {"Enabled": False}
+    return template
+
+
+def _publish_aliases(template: dict[str, Any], release: str) -> None:
+    function = template["Globals"]["Function"]
+    function["Environment"]["Variables"]["RELEASE"] = release
+    function["AutoPublishAlias"] = _ALIAS
+    _invoke_aliases(template)
 
 
 def _invoke_aliases(template: dict[str, Any]) -> None:
@@ -89,7 +104,8 @@ def _add_alias(value: Any, names: Collection[str]) -> Any:
     return {key: _add_alias(element, names) for key, element in value.items()}
 
 
-def rewrite_template(built: Path, strategy: str, release: str) -> None:
-    """Make the template gradual that `sam build` left at `built`."""
+def rewrite_template(built: Path, strategy: str | None, release: str) -> None:
+    """Rewrite the template that `sam build` left at `built`; without a strategy, aliases move at once."""
     template = load_yaml(built.read_text(encoding="utf-8"))
-    built.write_text(dump_yaml(make_gradual(template, strategy, release)), encoding="utf-8")
+    changed = make_gradual(template, strategy, release) if strategy else make_immediate(template, release)
+    built.write_text(dump_yaml(changed), encoding="utf-8")

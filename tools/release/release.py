@@ -24,7 +24,7 @@ class Repository(Protocol):
 
 
 class Deployer(Protocol):
-    def deploy(self, checkout: Path, config_env: str, release: str) -> None: ...
+    def deploy(self, checkout: Path, config_env: str, release: str, *, immediate: bool = False) -> None: ...
 
 
 class ReleaseRecord(Protocol):
@@ -79,7 +79,7 @@ class Release:
         self.print_line(f"validation failed: rolling back to {_shorten(last_good)}")
         try:
             with self.repository.check_out(last_good) as checkout:
-                self.deployer.deploy(checkout, config_env, last_good)
+                self.deployer.deploy(checkout, config_env, last_good, immediate=True)
         except CommandError as error:
             self.print_line(
                 f"{error}: {_shorten(commit)} is STILL DEPLOYED; deploy {_shorten(last_good)} manually"

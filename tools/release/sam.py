@@ -26,13 +26,16 @@ class Sam:
     gradual_strategy: str | None = None
     deploy_arguments: Sequence[str] = ()
 
-    def deploy(self, checkout: Path, config_env: str, release: str) -> None:
-        """Deploy the checkout. Raises `CommandError`; CloudFormation rolls a failed deployment back."""
+    def deploy(self, checkout: Path, config_env: str, release: str, *, immediate: bool = False) -> None:
+        """Deploy the checkout. Raises `CommandError`; CloudFormation rolls a failed deployment back.
+
+        An `immediate` deployment moves all traffic at once, and no alarm stops it.
+        """
         self._run(checkout, "build", "--config-env", config_env)
         built = checkout / ".aws-sam" / "build" / "template.yaml"
         self._compile(built.parent)
         if self.gradual_strategy:
-            gradual.rewrite_template(built, self.gradual_strategy, release)
+            gradual.rewrite_template(built, None if immediate else self.gradual_strategy, release)
         self._run(
             checkout,
             *("deploy", "--config-env", config_env, "--template-file", str(built)),

@@ -32,6 +32,7 @@ class FakeDeployment:
         self.invalid = invalid
         self.undeployable = undeployable
         self.deployed: list[tuple[Path, str]] = []
+        self.immediate: list[str] = []
         self.printed: list[str] = []
 
     def get_commit(self) -> str:
@@ -41,10 +42,12 @@ class FakeDeployment:
     def check_out(self, commit: str) -> Iterator[Path]:
         yield Path(f"/worktree/{commit[:1]}")
 
-    def deploy(self, checkout: Path, config_env: str, release: str) -> None:
+    def deploy(self, checkout: Path, config_env: str, release: str, *, immediate: bool = False) -> None:
         if release == self.undeployable:
             raise CommandError("sam deploy failed with exit code 1")
         self.deployed.append((checkout, release))
+        if immediate:
+            self.immediate.append(release)
 
     def get_last_good(self) -> str | None:
         return self.last_good
@@ -78,6 +81,15 @@ def test_invalid_release_is_rolled_back_to_last_good_commit() -> None:
     assert deployment.deployed == [(ROOT, NEW), (Path("/worktree/b"), GOOD)]
     assert deployment.last_good == GOOD
     assert deployment.printed[-1] == f"{GOOD[:12]} is deployed again and valid"
+
+
+def test_rollback_is_immediate_whatever_the_strategy_of_the_release() -> None:
+    """The alarms that stop a gradual deployment are on because of the release that is rolled back."""
+    deployment = FakeDeployment(GOOD, invalid=(NEW,))
+
+    deployment.release()
+
+    assert deployment.immediate == [GOOD]
 
 
 def test_release_reports_when_last_good_commit_is_not_valid_any_more() -> None:
