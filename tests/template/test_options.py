@@ -336,6 +336,7 @@ def test_dashboard_and_alarms_that_explain_others_exist_where_details_are_on() -
         "QueueLatencyAlarm",
         "ReadLatencyAlarm",
         "StorageAlarm",
+        "UsageStoppedAlarm",
         "WebhooksMissingAlarm",
         "WorkerFunctionErrorsAlarm",
     }

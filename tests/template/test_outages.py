@@ -58,6 +58,7 @@ NORMAL: dict[str, Samples] = {
     f"{OWN}/JobAccepted": every(1, *[1.0] * 20),
     f"{OWN}/JobSucceeded": every(1, *[1.0] * 19, 0),
     f"{OWN}/JobFailed": every(1, *[0.0] * 19, 1),
+    f"{OWN}/JobSeconds": every(1, *[4.0] * 20),
     f"{OWN}/QueueSeconds": every(1, 0.1, 0.2, 3),
     f"{OWN}/QueueAgeSeconds": every(10, 20),
     f"{OWN}/HarvestSeconds": every(1, 0.4, 1.2),
@@ -187,6 +188,10 @@ OUTAGES: dict[str, list[Outage]] = {
             },
         ),
         only("the same, with a job every 20 minutes", {f"{OWN}/JobAccepted": every(20, 1)}, 45),
+    ],
+    "UsageStoppedAlarm": [
+        Outage("the event source is disabled", {lambda_metric("Invocations", "usage"): NOTHING}),
+        only("the same, with a job every 20 minutes", {f"{OWN}/JobSeconds": every(20, 4.0)}, 45),
     ],
     "ApiErrorsAlarm": [
         Outage("every request fails", {"AWS/ApiGateway/5XXError": every(1, *[1.0] * 20)}, minutes=5),
