@@ -54,7 +54,8 @@ class Release:
             self.deployer.deploy(self.repository.root, config_env, commit)
         except CommandError as error:
             self.print_line(
-                f"{error}; the previous release is still deployed (CloudFormation rolls back by itself)"
+                f"{error}; the previous release is still deployed, or CloudFormation returns to it by itself"
+                ' (docs/deploying.md, "When an update fails")'
             )
             return False
         if self._is_valid():

@@ -122,6 +122,7 @@ def test_failed_deployment_is_not_rolled_back_again() -> None:
     assert deployment.release() is False
     assert deployment.deployed == []
     assert deployment.last_good == GOOD
+    assert '"When an update fails"' in deployment.printed[-1]
 
 
 def test_nothing_is_deployed_when_commit_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
