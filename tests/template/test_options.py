@@ -330,6 +330,7 @@ def test_dashboard_and_alarms_that_explain_others_exist_where_details_are_on() -
     assert list_alarms(detailed) - list_alarms(default) == {
         "AuthFromStaleCacheAlarm",
         "BatchDispatchStoppedAlarm",
+        "BatchOrDeletionFailedAlarm",
         "FunctionThrottlesAlarm",
         "HarvestLatencyAlarm",
         "NotifyLagAlarm",

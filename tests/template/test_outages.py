@@ -173,6 +173,11 @@ OUTAGES: dict[str, list[Outage]] = {
             is_idle=True,
         ),
     ],
+    "BatchOrDeletionFailedAlarm": [
+        only("a large batch cannot go on", {f"{OWN}/BatchFailed": every(2, 1)}, 20),
+        only("a prediction cannot be deleted", {f"{OWN}/DeletionFailed": every(1, 1)}, 20),
+        Outage("an erasure cannot go on", {f"{OWN}/DeletionFailed": every(5, 1)}, 20),
+    ],
     "FunctionThrottlesAlarm": [
         only("the account's concurrency is used up", {"AWS/Lambda/Throttles": every(1, *[1.0] * 20)}, 5)
     ],
