@@ -142,13 +142,13 @@ def test_sweep_raises_retryable_error_when_index_is_unavailable(pipeline: Pipeli
         pipeline.run_sweep()
 
 
-def test_sweeps_check_backlog_of_ten_thousand_jobs(pipeline: Pipeline) -> None:
-    # Given ten thousand queued jobs whose messages were lost, and checks that take 20 ms each
-    for number in range(10_000):
-        pipeline.put_job(id=f"{number:026d}", next_check_at=NOW - timedelta(seconds=10_000 - number))
+def test_sweeps_check_backlog_of_thousands_of_jobs(pipeline: Pipeline) -> None:
+    # Given four thousand queued jobs whose messages were lost, and checks that take 50 ms each
+    for number in range(4000):
+        pipeline.put_job(id=f"{number:026d}", next_check_at=NOW - timedelta(seconds=4000 - number))
 
     def check_slowly(job: Job) -> CheckOutcome:
-        pipeline.clock.advance(0.02)
+        pipeline.clock.advance(0.05)
         return pipeline.check_handlers[S.QUEUED](job)
 
     sweeper = make_sweeper(pipeline, {S.QUEUED: check_slowly})
@@ -166,7 +166,7 @@ def test_sweeps_check_backlog_of_ten_thousand_jobs(pipeline: Pipeline) -> None:
         assert sweeps < 20
 
     # Then every job was checked, in acceptable time
-    assert checked >= 10_000
+    assert checked >= 4000
     assert len({message.number for message in pipeline.messages}) == checked
     assert sweeps >= 4
     assert time.perf_counter() - began < 60
