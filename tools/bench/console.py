@@ -85,7 +85,7 @@ class ConsoleSession:
             raise LocalError(f"the sign-in to the console was answered with {response.status_code}")
 
     def load(self, path: str) -> requests.Response:
-        """Raises LocalError unless the page is there, and is not that of the sign-in."""
+        """Load a page. Raises LocalError if it is not there, or is that of the sign-in."""
         response = self._session.get(f"{self._url}{path}", timeout=_TIMEOUT_SECONDS)
         if response.status_code != 200 or "/sign-in" in response.url:
             raise LocalError(f"{path or '/'} was answered with {response.status_code}")

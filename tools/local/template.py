@@ -85,7 +85,7 @@ def _replace_references(value: Any, ids: Mapping[str, str]) -> Any:
 
 
 def _disable_authorizer_cache(template: Template) -> None:
-    """The cache key contains the caller's address, which the emulator lacks: cached, it denies every call."""
+    """Have each call authorized: the emulator lacks the caller's address in the cache key, and denies all."""
     authorizers = template["Resources"]["Api"]["Properties"]["Auth"]["Authorizers"]
     authorizers["Keys"]["Identity"]["ReauthorizeEvery"] = 0
 

@@ -32,8 +32,3 @@ def test_checkpoint_name_begins_with_function_name() -> None:
     }
 
     assert {name.partition(".")[0] for name in checkpoints.CHECKPOINTS} == functions
-
-
-def test_no_checkpoint_does_nothing() -> None:
-    for name in checkpoints.CHECKPOINTS:
-        checkpoints.no_checkpoint(name)

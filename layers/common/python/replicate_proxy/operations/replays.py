@@ -61,7 +61,7 @@ class EventReplays(Protocol):
         ...
 
     def cancel(self, name: str) -> None:
-        """Raises ConflictError if it has ended, NotFoundError if there is none."""
+        """Cancel the replay. Raises ConflictError if it has ended, NotFoundError if there is none."""
         ...
 
 
