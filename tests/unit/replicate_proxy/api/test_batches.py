@@ -70,6 +70,17 @@ def test_predictions_of_a_batch_are_ordinary_predictions(api: PredictionApi) -> 
     assert "batch_id" not in api.post()[1]["proxy"]
 
 
+def test_entry_keeps_its_own_filter_for_the_webhook_of_the_batch(api: PredictionApi) -> None:
+    filtered = {**ENTRY, "webhook_events_filter": ["start"]}
+    for batch_filter, expected in ((["completed"], ["completed"]), (None, None)):
+        fields = {} if batch_filter is None else {"webhook_events_filter": batch_filter}
+        _, batch, _ = create(api, filtered, ENTRY, webhook=WEBHOOK, **fields)
+        own, other = batch["predictions"]
+        assert own["webhook"] == other["webhook"] == WEBHOOK
+        assert own["webhook_events_filter"] == ["start"]
+        assert other.get("webhook_events_filter") == expected
+
+
 def test_batch_webhook_applies_to_entries_without_webhook(api: PredictionApi) -> None:
     own = {**ENTRY, "webhook": f"{WEBHOOK}/own", "webhook_events_filter": ["start"]}
     older = {**ENTRY, "webhook_completed": f"{WEBHOOK}/older"}

@@ -334,9 +334,10 @@ def _build_entry_submission(entry: BatchEntryBody) -> Submission:
 
 
 def _apply_batch_webhook(entry: BatchEntryBody, batch: CreateBatchBody) -> BatchEntryBody:
-    """Return the entry with the batch's webhook, unless it has one of its own."""
+    """Return the entry with the batch's webhook, unless it has one of its own; its own filter stays."""
     if entry.webhook or entry.webhook_completed:
         return entry
-    return entry.model_copy(
-        update={"webhook": batch.webhook, "webhook_events_filter": batch.webhook_events_filter}
-    )
+    events = entry.webhook_events_filter
+    if events is None:
+        events = batch.webhook_events_filter
+    return entry.model_copy(update={"webhook": batch.webhook, "webhook_events_filter": events})
