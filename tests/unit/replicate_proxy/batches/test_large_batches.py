@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
+from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from replicate_proxy.contracts.commands import DispatchKind
 from replicate_proxy.contracts.large_batches import build_large_batch_view
 from replicate_proxy.errors import ApiError
 from replicate_proxy.ids import derive_id, generate_id, is_id
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import Cost, Document, JobStatus
 from replicate_proxy.pauses.pause import Pause, PauseMode
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.services.batch_results import BatchResults
@@ -386,6 +387,32 @@ def test_page_with_long_outputs_and_errors_fits_into_a_response(
     assert sum(has_output) >= 15
     assert all(line.get("omitted") == ["output"] for line in lines[:25] if line["output"] is None)
     assert not any("omitted" in line for line in lines[25:])
+
+
+def test_results_are_lines_of_utf8_whatever_is_in_them(batches: LargeBatches) -> None:
+    """Half of a surrogate pair has no UTF-8; the others end a line for `str.splitlines`, which httpx uses."""
+    texts = ["half of a pair: \ud83d", "a\u2028b\u2029c\x85d", "déjà vu 🐈"]
+    batch = batches.create(make_lines(len(texts)))
+    batches.run()
+    for job, text in zip(batches.list_jobs(), texts, strict=True):
+        batches.jobs.save(
+            replace(
+                job,
+                status=JobStatus.SUCCEEDED,
+                output=Document(text=json.dumps(text)),
+                cost=Cost(micro_usd=1),
+                next_check_at=None,
+            )
+        )
+    batches.end_jobs()
+    results = BatchResults(ResultReader(batches.objects, batches.jobs, batches.documents), batches.objects)
+    page = results.read_page(batches.get(batch), 0).text
+    batches.run()
+
+    file = batches.objects.read(f"batches/{TENANT}/{batch.id}/results.jsonl").decode()
+    assert page.encode().decode() == file
+    assert [json.loads(line)["output"] for line in file.splitlines()] == texts
+    assert "déjà vu 🐈" in file
 
 
 def test_line_whose_job_was_deleted_is_a_result(batches: LargeBatches) -> None:

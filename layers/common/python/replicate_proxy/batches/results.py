@@ -36,6 +36,8 @@ MAX_OUTPUT_CHARACTERS = 250_000
 # left at least: one more slice and the upload come on top of these.
 _MAX_READING = timedelta(seconds=10)
 _TOKEN_BYTES = 4
+# NEL, LS and PS are valid in JSON, but end a line for `str.splitlines`, and so for httpx and requests.
+_LINE_ENDS = (("\x85", r"\u0085"), ("\u2028", r"\u2028"), ("\u2029", r"\u2029"))
 
 
 class ResultReader:
@@ -150,5 +152,14 @@ def omit_output(view: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def dump_view(view: Mapping[str, Any]) -> bytes:
-    """Return the view as a line of JSONL."""
-    return json.dumps(view, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+    """Return the view as a line of JSONL, without what other readers than ours take for its end.
+
+    It is ASCII-escaped if it holds a lone surrogate, which has no UTF-8.
+    """
+    text = json.dumps(view, ensure_ascii=False)
+    for character, escape in _LINE_ENDS:
+        text = text.replace(character, escape)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(view).encode() + b"\n"

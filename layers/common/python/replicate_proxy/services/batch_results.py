@@ -89,4 +89,4 @@ def _render_page(views: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _render(view: Mapping[str, Any]) -> str:
-    return dump_view(view).decode("utf-8", "surrogatepass")
+    return dump_view(view).decode()
