@@ -175,7 +175,10 @@ class BatchStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
-    """The first request with an idempotency key: its fingerprint, and the ID of its job or batch."""
+    """The first request with an idempotency key: its fingerprint, and the ID of its job or batch.
+
+    The ID is empty if it was that of a large batch which is deleted.
+    """
 
     tenant: str
     key: str

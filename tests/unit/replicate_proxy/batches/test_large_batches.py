@@ -22,6 +22,7 @@ from replicate_proxy.jobs.model import Cost, Document, JobStatus
 from replicate_proxy.pauses.pause import Pause, PauseMode
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.services.batch_results import BatchResults
+from tests.support.aws import JOBS_TABLE
 from tests.support.batches import MODEL, TENANT, LargeBatches, make_line, make_lines
 from tests.support.clock import NOW
 from tests.support.schemas import IMAGE_PROPERTIES, make_schema
@@ -321,7 +322,27 @@ def test_expired_batch_is_removed_without_a_trace(batches: LargeBatches) -> None
     assert of_job in batches.objects.objects
     assert batches.counts.read_counts(TENANT, batch.id).ended == 0
     assert not batches.store.has_due(batches.clock.now() + timedelta(days=100))
-    assert batches.create_from(batches.add_file(make_lines(1)), idempotency_key="k").id != batch.id
+    rows = batches.aws.client("dynamodb").scan(TableName=JOBS_TABLE, ConsistentRead=True)["Items"]
+    assert batch.id not in json.dumps([row for row in rows if not row["pk"]["S"].startswith("JOB#")])
+
+
+def test_idempotency_key_of_a_removed_batch_creates_no_other_for_a_day(batches: LargeBatches) -> None:
+    file_id = batches.add_file(make_lines(1))
+    batch = batches.create_from(file_id, retention_seconds=3600, idempotency_key="k")
+    batches.run()
+    batches.end_jobs()
+    batches.run()
+    batches.clock.advance(minutes=61)
+    batches.run()
+    assert batches.store.get(TENANT, batch.id) is None
+
+    for hours in (0, 22):
+        batches.clock.advance(hours=hours)
+        with pytest.raises(ApiError) as deleted:
+            batches.create_from(file_id, retention_seconds=3600, idempotency_key="k")
+        assert (deleted.value.status, deleted.value.title) == (410, "Batch deleted")
+    batches.clock.advance(hours=1)
+    assert batches.create_from(file_id, idempotency_key="k").id != batch.id
 
 
 def test_batch_that_runs_for_longer_than_it_is_kept_is_removed_after_its_webhook(

@@ -10,6 +10,7 @@ What the usage function counts is in the table of usage, see `aws.usage_store`.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from replicate_proxy.aws.dynamodb import (
 )
 from replicate_proxy.aws.job_records import batch_key, idempotency_key
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -126,10 +128,23 @@ class DynamoLargeBatchStore:
 
     def remove(self, batch: Batch) -> None:
         if batch.idempotency_hash is not None:
-            key = idempotency_key(batch.tenant, batch.idempotency_hash)
-            self._delete(key, condition="reserved_id = :id", values={":id": batch.id})
+            self._use_up_key(idempotency_key(batch.tenant, batch.idempotency_hash), batch.id)
         self._delete(batch_key(batch.tenant, batch.id))
         self._delete({"pk": _DUE, "sk": _name_mark(batch)})
+
+    def _use_up_key(self, key: Mapping[str, str], batch_id: str) -> None:
+        """Let the idempotency key create nothing else until its day is over, and name no batch any more."""
+        record = get_record(self._client, self._table, key, "read idempotency key")
+        if record and record["reserved_id"] == batch_id:
+            with suppress(ConflictError):
+                put_record(
+                    self._client,
+                    self._table,
+                    {**record, "reserved_id": ""},
+                    "use up idempotency key",
+                    condition="reserved_id = :id",
+                    values={":id": batch_id},
+                )
 
     def _build_mark_put(self, batch: Batch) -> TransactWriteItemTypeDef:
         return {"Put": {"TableName": self._table, "Item": to_item(_build_mark(batch))}}

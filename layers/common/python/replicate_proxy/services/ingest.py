@@ -350,22 +350,32 @@ def claim_idempotency_key(idempotency: IdempotencyStore, record: IdempotencyReco
     """Return the ID reserved by this idempotency key: the one in the record, or that of an earlier request.
 
     The job or batch of an earlier request need not exist yet; whoever comes first creates it under this ID.
-    Raises a 409 ApiError if the key was used for another request.
+    Raises a 409 ApiError if the key was used for another request, a 410 ApiError if its batch was deleted.
     """
     stored = idempotency.claim(record, now=clock.now())
     if stored.fingerprint != record.fingerprint:
         raise ApiError(
             409, "Idempotency key in use", "This Idempotency-Key was used for a request with another body"
         )
-    return stored.reserved_id
+    return _get_reserved_id(stored)
 
 
 def find_reserved_id(
     idempotency: IdempotencyStore, tenant: str, key: str | None, fingerprint: str, clock: Clock
 ) -> str | None:
-    """Return the ID that the same request has reserved by this idempotency key, None if there is none."""
+    """Return the ID that the same request has reserved by this idempotency key, None if there is none.
+
+    Raises a 410 ApiError if its batch was deleted.
+    """
     stored = idempotency.find(tenant, key, now=clock.now()) if key is not None else None
-    return stored.reserved_id if stored is not None and stored.fingerprint == fingerprint else None
+    return _get_reserved_id(stored) if stored is not None and stored.fingerprint == fingerprint else None
+
+
+def _get_reserved_id(record: IdempotencyRecord) -> str:
+    if not record.reserved_id:
+        detail = "The batch of this Idempotency-Key was deleted. Use another key to create a new one"
+        raise ApiError(410, "Batch deleted", detail)
+    return record.reserved_id
 
 
 def log_job_accepted(job: Job) -> None:
