@@ -377,3 +377,44 @@ def test_worker_keeps_its_lease_while_it_reads_results() -> None:
     batches.run(seconds=280)
     assert len(free) == 20
     assert not any(free)
+
+
+@pytest.mark.parametrize("count", [10, 2 * PAGE])
+def test_batch_does_not_wait_for_many_of_another_tenant(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    many = [batches.create(make_lines(5)) for _ in range(count)]
+    batches.clock.advance(1)
+    other = batches.create(make_lines(6), tenant=OTHER)
+    slow_down(batches, monkeypatch, seconds=1)
+
+    batches.run(seconds=20)
+
+    assert get_large(batches, other).lines == 6
+    # The others go on with the other half of the time, and in turn.
+    lines = [get_large(batches, batch).lines for batch in many]
+    assert 8 <= sum(lines) <= 14
+    assert max(lines) - min(lines) <= 1
+
+
+def test_waiting_batches_of_two_tenants_are_listed_once(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for tenant in (TENANT, OTHER):
+        for _ in range(5):
+            batches.create(make_lines(1), tenant=tenant)
+    batches.run()
+    lists = 0
+    list_due = batches.worker.store.list_due
+
+    def count_lists(*args: Any, **options: Any) -> Sequence[Batch]:
+        nonlocal lists
+        lists += 1
+        return list_due(*args, **options)
+
+    monkeypatch.setattr(batches.worker.store, "list_due", count_lists)
+
+    batches.run()
+
+    # The second one finds that none can go on.
+    assert lists == 2

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.batch_store import (
@@ -34,7 +35,7 @@ from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Batch, Job
 
 _DUE = "BATCHES#DUE"
+# A mark has some 150 bytes, and a response of DynamoDB 1 MB.
+_MAX_MARKS = 1000
 
 
 class DynamoLargeBatchStore:
@@ -90,20 +93,28 @@ class DynamoLargeBatchStore:
         return any(True for _ in self._iterate_marks(now, page_size=1))
 
     def list_due(self, now: datetime, *, limit: int) -> Sequence[Batch]:
-        """Return the batches of the marks. A mark that is not that of its batch any more is put right."""
+        """Return the batches of the marks. A mark that is not that of its batch any more is put right.
+
+        Of more marks than `limit`, those of each tenant have their turn. A batch whose mark was put right
+        comes after the others; it is returned only beside those of other tenants, if its own has none.
+        """
         due: dict[str, Batch] = {}
-        for name in self._iterate_marks(now, page_size=limit):
+        moved: list[Batch] = []
+        for name in _take_turns(islice(self._iterate_marks(now, page_size=_MAX_MARKS), _MAX_MARKS)):
             _, tenant, batch_id = name.split("#")
             batch = self.get(tenant, batch_id)
             if batch is None or batch.large is None:
                 self._delete({"pk": _DUE, "sk": name})
             elif _name_mark(batch) != name:
                 self._move_mark(batch, name)
+                moved += [batch] if batch.large.due_at <= now else []
             else:
                 due[batch.id] = batch
             if len(due) == limit:
                 break
-        return list(due.values())
+        tenants = {batch.tenant for batch in due.values()}
+        others = {batch.id: batch for batch in moved if due and batch.tenant not in tenants}
+        return list({**due, **others}.values())
 
     def _iterate_marks(self, now: datetime, *, page_size: int) -> Iterator[str]:
         request: QueryInputTypeDef = {
@@ -157,6 +168,15 @@ class DynamoLargeBatchStore:
 
     def _delete(self, key: Mapping[str, str], **options: Any) -> None:
         delete_record(self._client, self._table, key, "delete rows of batch", **options)
+
+
+def _take_turns(names: Iterable[str]) -> Iterator[str]:
+    """Yield the names of marks, in their order, one of each tenant in turn."""
+    by_tenant: dict[str, list[str]] = {}
+    for name in names:
+        by_tenant.setdefault(name.split("#")[1], []).append(name)
+    for turn in zip_longest(*by_tenant.values()):
+        yield from filter(None, turn)
 
 
 def _build_mark(batch: Batch) -> dict[str, Any]:

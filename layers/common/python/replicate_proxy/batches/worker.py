@@ -1,7 +1,7 @@
 """Works on large batches, step by step: expand, cancel, write the results, notify, and remove in the end.
 
 A step is small, and its progress is saved after it. A crash makes the next run repeat one step, which does
-nothing twice. All batches go on in turn, so that none waits for the others.
+nothing twice. All tenants go on in turn, and all batches of each, so that none waits for the others.
 
 A batch whose step fails is due again later, so that it does not keep others out of the page of due batches.
 A step can also end the process, for example if it needs too much memory. So a batch is due later from before
@@ -13,6 +13,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.batches.model import BatchPhase, find_lines_object, list_prefixes, parse_lines
@@ -21,7 +22,7 @@ from replicate_proxy.observability import Metric, count_failure, logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -104,10 +105,11 @@ class BatchWorker:
             ready = [batch for batch in due if ready_by_id.get(batch.id, True)]
             if not ready:
                 break
-            if len(due) == _MAX_BATCHES:
+            if len(due) >= _MAX_BATCHES:
                 # There may be more: those that have had their turn come after them.
                 ready = [_make_due(batch, now) for batch in ready]
-            for batch in sorted(ready, key=lambda batch: positions.get(batch.id, -1)):
+            ready.sort(key=lambda batch: positions.get(batch.id, -1))
+            for batch in _take_turns(ready, ready_by_id):
                 if self.clock.now() >= deadline:
                     break
                 is_first = ready_by_id.pop(batch.id, None) is None
@@ -258,6 +260,21 @@ class BatchWorker:
             except ConflictError:
                 stored = self.store.get(batch.tenant, batch.id)
         raise ConflictError("another worker has gone on with the batch")
+
+
+def _take_turns(ready: Sequence[Batch], ready_by_id: Mapping[str, bool]) -> Iterator[Batch]:
+    """Yield one batch of each tenant in turn, until a tenant without others can go on with one it has had.
+
+    Then they have to be read again, so that it has its next turn before the others have had all of theirs.
+    """
+    by_tenant: dict[str, list[Batch]] = {}
+    for batch in ready:
+        by_tenant.setdefault(batch.tenant, []).append(batch)
+    for number, turn in enumerate(zip_longest(*by_tenant.values())):
+        yield from filter(None, turn)
+        ended = [batches for batches in by_tenant.values() if len(batches) == number + 1]
+        if any(ready_by_id.get(batch.id, False) for batches in ended for batch in batches):
+            break
 
 
 def _make_due(batch: Batch, due_at: datetime) -> Batch:
