@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
+from replicate_proxy.aws.account_store import DynamoAccountStore
+from replicate_proxy.aws.audit_store import DynamoAuditStore
+from replicate_proxy.aws.dynamodb import to_item
+from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.aws.job_records import job_from_record, record_from_job
+from replicate_proxy.aws.pause_store import DynamoPauseStore
+from replicate_proxy.aws.versioned_document import Version, VersionedDocument
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import PredictionReport
 from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.model_entries.document import decode_entries
 from replicate_proxy.webhooks.commands import DeliverCommand
 from tests.support.pipeline import Pipeline
 
@@ -125,3 +133,89 @@ def test_attributes_and_fields_of_a_later_version_are_ignored() -> None:
     assert job_from_record({**QUEUED_JOB, "added_later": {"x": 1}}) == job_from_record(QUEUED_JOB)
     message = {"kind": "submit", "tenant": "acme", "job_id": JOB_ID, "added_later": 1}
     assert DispatchCommand.from_json(json.dumps(message)).kind is DispatchKind.SUBMIT
+
+
+LATER: dict[str, Any] = {"added_later": 1}
+COST = {"micro_usd": 3000, "basis": "1 image"}
+ATTEMPT = {"attempt": 1, "outcome": "failed", "error": "CUDA", "ended_at": "2026-01-31T09:30:00.500Z"}
+WAITING = {"reason": "operator_pause"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "with_later"),
+    [
+        ({"cost": COST}, {"cost": COST | LATER}),
+        ({"waiting": WAITING}, {"waiting": WAITING | LATER}),
+        (
+            {"past_attempts": [ATTEMPT | {"cost": COST}]},
+            {"past_attempts": [ATTEMPT | {"cost": COST | LATER} | LATER]},
+        ),
+    ],
+    ids=["cost", "waiting", "past_attempts"],
+)
+def test_fields_of_a_later_version_inside_a_job_are_ignored(
+    fields: dict[str, Any], with_later: dict[str, Any]
+) -> None:
+    assert job_from_record(QUEUED_JOB | with_later) == job_from_record(QUEUED_JOB | fields)
+
+
+def test_model_entries_of_a_later_version_are_read() -> None:
+    """Every create reads all of them."""
+    fallback = {"target": "acme/second"}
+    entry = {"name": "acme/fast", "target": "acme/first"}
+    later = entry | LATER | {"fallbacks": [fallback | LATER]}
+
+    assert decode_entries(json.dumps([later])) == decode_entries(
+        json.dumps([entry | {"fallbacks": [fallback]}])
+    )
+
+
+def test_pauses_and_accounts_of_a_later_version_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every create and every dispatch read them."""
+
+    def store(document: dict[str, Any]) -> None:
+        monkeypatch.setattr(VersionedDocument, "read", lambda _: Version(json.dumps(document), 1))
+
+    since = "2026-01-31T09:30:00.000Z"
+    store({"acme": {"mode": "hold", "since": since, **LATER}})
+    assert DynamoPauseStore(MagicMock()).read()["acme"].since == since
+
+    current = {"name": "acme-inc", "since": since, "last_characters": "abcd", **LATER}
+    store({"acme": {"current": current, "retired": [{"name": "old", "retired_at": since, **LATER}], **LATER}})
+    accounts = DynamoAccountStore(MagicMock()).read()["acme"]
+    assert accounts.has("acme-inc")
+    assert accounts.has("old")
+
+
+def test_upload_of_a_later_version_is_read() -> None:
+    record = {
+        "id": "f1",
+        "tenant": "acme",
+        "name": "photo.png",
+        "content_type": "image/png",
+        "created_at": "2026-01-31T09:30:00.000Z",
+        "valid_until": "2026-02-01T09:30:00.000Z",
+        "checksums": {},
+        "metadata": "{}",
+        "multipart": {"id": "u1", "size_bytes": 10, "part_bytes": 5, **LATER},
+        **LATER,
+    }
+    client = MagicMock()
+    client.batch_get_item.return_value = {"Responses": {"access": [to_item(record)]}}
+
+    file = DynamoFileStore(client, "access").get("acme", "f1")
+
+    assert file is not None
+    assert file.multipart is not None
+    assert file.multipart.id == "u1"
+
+
+def test_intent_of_a_change_by_a_later_version_is_read() -> None:
+    names = ("id", "started_at", "action", "target", "key_id", "key_name", "source", "correlation_id")
+    intent = dict.fromkeys((*names, "parameters", "before"), "x") | {"tenant": None} | LATER
+    client = MagicMock()
+    client.query.return_value = {"Items": [to_item({"intent": json.dumps(intent)})]}
+
+    (read,) = DynamoAuditStore(client, "audit").list_abandoned(before="2026-01-31T09:30:00.000Z", limit=1)
+
+    assert read.action == "x"

@@ -27,6 +27,7 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.errors import ConflictError, DuplicateError
+from replicate_proxy.stored_fields import select_known_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +68,8 @@ class DynamoAuditStore:
                 ConsistentRead=True,
                 Limit=limit,
             )
-        return [AuditIntent(**json.loads(from_item(item)["intent"])) for item in response["Items"]]
+        stored = [json.loads(from_item(item)["intent"]) for item in response["Items"]]
+        return [AuditIntent(**select_known_fields(AuditIntent, intent)) for intent in stored]
 
     def read_head(self) -> ChainHead:
         key = {"pk": _HEAD, "sk": _HEAD}

@@ -21,6 +21,7 @@ from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.files.ports import FilePage
+from replicate_proxy.stored_fields import select_known_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -135,6 +136,7 @@ def _record_from_file(file: StoredFile) -> dict[str, Any]:
 
 
 def _file_from_record(record: Mapping[str, Any]) -> StoredFile:
+    multipart = record.get("multipart")
     return StoredFile(
         id=record["id"],
         tenant=record["tenant"],
@@ -145,5 +147,5 @@ def _file_from_record(record: Mapping[str, Any]) -> StoredFile:
         size_bytes=record.get("size_bytes"),
         checksums=record["checksums"],
         metadata=json.loads(record["metadata"]),
-        multipart=MultipartUpload(**record["multipart"]) if record.get("multipart") else None,
+        multipart=MultipartUpload(**select_known_fields(MultipartUpload, multipart)) if multipart else None,
     )

@@ -56,6 +56,7 @@ from replicate_proxy.jobs.model import (
     Waiting,
     WaitReason,
 )
+from replicate_proxy.stored_fields import select_known_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -273,6 +274,10 @@ def _record_from_cost(cost: Cost) -> dict[str, Any]:
     return {name: value for name, value in asdict(cost).items() if value is not None and value != ""}
 
 
+def _cost_from_record(record: Mapping[str, Any]) -> Cost:
+    return Cost(**select_known_fields(Cost, record))
+
+
 def _record_from_reservation(reservation: Reservation) -> dict[str, Any]:
     return {"micro_usd": reservation.micro_usd, "windows": list(reservation.windows)}
 
@@ -292,7 +297,7 @@ def _waiting_from_record(record: Mapping[str, Any]) -> Waiting:
         "reason": WaitReason(record["reason"]),
         "until": parse_optional_timestamp(record.get("until")),
     }
-    return Waiting(**{**record, **parsed})
+    return Waiting(**{**select_known_fields(Waiting, record), **parsed})
 
 
 def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:
@@ -315,7 +320,7 @@ def _past_attempt_from_record(record: Mapping[str, Any]) -> PastAttempt:
         error=record["error"],
         ended_at=parse_timestamp(record["ended_at"]),
         target=record.get("target"),
-        cost=Cost(**record["cost"]) if record.get("cost") else None,
+        cost=_cost_from_record(record["cost"]) if record.get("cost") else None,
     )
 
 
@@ -341,7 +346,7 @@ _PARSERS: Mapping[str, Callable[[Any], Any]] = {
     "replicate_account": _keep,
     "deletes_files": _keep,
     "report_channel": ReportChannel,
-    "cost": lambda cost: Cost(**cost),
+    "cost": _cost_from_record,
     "end_reason": EndReason,
     "fallbacks": lambda fallbacks: tuple(map(_fallback_from_record, fallbacks)),
     "fallback_causes": lambda causes: tuple(map(FallbackCause, causes)),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
 from replicate_proxy.batches.model import BatchPhase, LargeBatch
 from replicate_proxy.clock import format_optional_timestamp, parse_optional_timestamp, parse_timestamp
+from replicate_proxy.stored_fields import select_known_fields
 
 _TIMES = ("due_at", "delete_at", "cancel_requested_at", "completed_at")
 
@@ -20,8 +20,7 @@ def text_from_large_batch(large: LargeBatch) -> str:
 
 def large_batch_from_text(text: str) -> LargeBatch:
     """Return the state that was stored. Unknown fields, which a newer version has written, are ignored."""
-    values: dict[str, Any] = json.loads(text)
-    known = {name: value for name, value in values.items() if name in LargeBatch.__dataclass_fields__}
+    known = select_known_fields(LargeBatch, json.loads(text))
     times = {name: parse_optional_timestamp(known.get(name)) for name in _TIMES}
     parsed = {
         "models": tuple(known["models"]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import Fallback, FallbackCause, Submission, SubmissionKind
+from replicate_proxy.stored_fields import select_known_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,10 +61,13 @@ class ModelEntry:
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         parsed = {
             "allowed_tenants": tuple(record.get("allowed_tenants", ())),
-            "fallbacks": tuple(FallbackTarget(**fallback) for fallback in record.get("fallbacks", ())),
+            "fallbacks": tuple(
+                FallbackTarget(**select_known_fields(FallbackTarget, fallback))
+                for fallback in record.get("fallbacks", ())
+            ),
             "fallback_on": tuple(map(FallbackCause, record.get("fallback_on", FallbackCause))),
         }
-        return cls(**{**record, **parsed})
+        return cls(**{**select_known_fields(cls, record), **parsed})
 
     @property
     def is_alias(self) -> bool:
