@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def select_known_fields(dataclass_type: type[DataclassInstance], stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values for which the dataclass has a field.
+def build_from_stored[T: DataclassInstance](
+    dataclass_type: type[T], stored: Mapping[str, Any], **parsed: Any
+) -> T:
+    """Return the dataclass with the values that are stored, or with those that were parsed from them.
 
-    A later version may have written others, before it was rolled back or while traffic still moves to it.
+    Values for which it has no field are ignored: a later version may have written them, before it was rolled
+    back or while traffic still moves to it.
     """
-    return {field.name: stored[field.name] for field in fields(dataclass_type) if field.name in stored}
+    known = {field.name: stored[field.name] for field in fields(dataclass_type) if field.name in stored}
+    return dataclass_type(**{**known, **parsed})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.accounts.directory import CurrentAccount, RetiredAccount, TenantAccounts
 from replicate_proxy.aws.versioned_document import VersionedDocument
 from replicate_proxy.errors import ConflictError, PermanentError
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,8 +58,6 @@ def _decode(text: str) -> dict[str, TenantAccounts]:
 def _parse(stored: Mapping[str, Any]) -> TenantAccounts:
     current = stored["current"]
     return TenantAccounts(
-        current=CurrentAccount(**select_known_fields(CurrentAccount, current)) if current else None,
-        retired=tuple(
-            RetiredAccount(**select_known_fields(RetiredAccount, retired)) for retired in stored["retired"]
-        ),
+        current=build_from_stored(CurrentAccount, current) if current else None,
+        retired=tuple(build_from_stored(RetiredAccount, retired) for retired in stored["retired"]),
     )

@@ -27,7 +27,7 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.errors import ConflictError, DuplicateError
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ class DynamoAuditStore:
                 Limit=limit,
             )
         stored = [json.loads(from_item(item)["intent"]) for item in response["Items"]]
-        return [AuditIntent(**select_known_fields(AuditIntent, intent)) for intent in stored]
+        return [build_from_stored(AuditIntent, intent) for intent in stored]
 
     def read_head(self) -> ChainHead:
         key = {"pk": _HEAD, "sk": _HEAD}

@@ -21,7 +21,7 @@ from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.files.ports import FilePage
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,5 +147,5 @@ def _file_from_record(record: Mapping[str, Any]) -> StoredFile:
         size_bytes=record.get("size_bytes"),
         checksums=record["checksums"],
         metadata=json.loads(record["metadata"]),
-        multipart=MultipartUpload(**select_known_fields(MultipartUpload, multipart)) if multipart else None,
+        multipart=build_from_stored(MultipartUpload, multipart) if multipart else None,
     )

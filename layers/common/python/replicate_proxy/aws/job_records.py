@@ -56,7 +56,7 @@ from replicate_proxy.jobs.model import (
     Waiting,
     WaitReason,
 )
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -275,7 +275,7 @@ def _record_from_cost(cost: Cost) -> dict[str, Any]:
 
 
 def _cost_from_record(record: Mapping[str, Any]) -> Cost:
-    return Cost(**select_known_fields(Cost, record))
+    return build_from_stored(Cost, record)
 
 
 def _record_from_reservation(reservation: Reservation) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def _waiting_from_record(record: Mapping[str, Any]) -> Waiting:
         "reason": WaitReason(record["reason"]),
         "until": parse_optional_timestamp(record.get("until")),
     }
-    return Waiting(**{**select_known_fields(Waiting, record), **parsed})
+    return build_from_stored(Waiting, record, **parsed)
 
 
 def _record_from_past_attempt(past: PastAttempt) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from replicate_proxy.batches.model import BatchPhase, LargeBatch
 from replicate_proxy.clock import format_optional_timestamp, parse_optional_timestamp, parse_timestamp
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 _TIMES = ("due_at", "delete_at", "cancel_requested_at", "completed_at")
 
@@ -20,14 +20,14 @@ def text_from_large_batch(large: LargeBatch) -> str:
 
 def large_batch_from_text(text: str) -> LargeBatch:
     """Return the state that was stored. Unknown fields, which a newer version has written, are ignored."""
-    known = select_known_fields(LargeBatch, json.loads(text))
-    times = {name: parse_optional_timestamp(known.get(name)) for name in _TIMES}
+    stored = json.loads(text)
+    times = {name: parse_optional_timestamp(stored.get(name)) for name in _TIMES}
     parsed = {
-        "models": tuple(known["models"]),
-        "phase": BatchPhase(known["phase"]),
-        "line_objects": tuple(known.get("line_objects", ())),
-        "result_parts": tuple(known.get("result_parts", ())),
-        "due_at": parse_timestamp(known["due_at"]),
-        "delete_at": parse_timestamp(known["delete_at"]),
+        "models": tuple(stored["models"]),
+        "phase": BatchPhase(stored["phase"]),
+        "line_objects": tuple(stored.get("line_objects", ())),
+        "result_parts": tuple(stored.get("result_parts", ())),
+        "due_at": parse_timestamp(stored["due_at"]),
+        "delete_at": parse_timestamp(stored["delete_at"]),
     }
-    return LargeBatch(**{**known, **times, **parsed})
+    return build_from_stored(LargeBatch, stored, **{**times, **parsed})

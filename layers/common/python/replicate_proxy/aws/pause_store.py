@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.versioned_document import VersionedDocument
 from replicate_proxy.errors import ConflictError
 from replicate_proxy.pauses.pause import Pause, PausedActivity, PauseMode
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,6 @@ def _encode(pauses: Pauses) -> str:
 def _decode(text: str) -> Pauses:
     stored = json.loads(text or "{}")
     return {
-        tenant: Pause(**{**select_known_fields(Pause, pause), "mode": PauseMode(pause["mode"])})
+        tenant: build_from_stored(Pause, pause, mode=PauseMode(pause["mode"]))
         for tenant, pause in stored.items()
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import Fallback, FallbackCause, Submission, SubmissionKind
-from replicate_proxy.stored_fields import select_known_fields
+from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,12 +62,11 @@ class ModelEntry:
         parsed = {
             "allowed_tenants": tuple(record.get("allowed_tenants", ())),
             "fallbacks": tuple(
-                FallbackTarget(**select_known_fields(FallbackTarget, fallback))
-                for fallback in record.get("fallbacks", ())
+                build_from_stored(FallbackTarget, fallback) for fallback in record.get("fallbacks", ())
             ),
             "fallback_on": tuple(map(FallbackCause, record.get("fallback_on", FallbackCause))),
         }
-        return cls(**{**select_known_fields(cls, record), **parsed})
+        return build_from_stored(cls, record, **parsed)
 
     @property
     def is_alias(self) -> bool:
