@@ -1,17 +1,20 @@
-"""Reads of one page that wait for AWS, made at the same time."""
+"""Reads that several pages make, some of them at the same time."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.errors import ProxyError
+from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.errors import NotFoundError, ProxyError
 from replicate_proxy.observability import logger
 from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from replicate_proxy.console.page import Page
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.services.batch_reader import BatchState
 
 
 def read_together(**reads: Callable[[], Any]) -> dict[str, Any]:
@@ -30,6 +33,14 @@ def read_parts(**reads: Callable[[], Any]) -> dict[str, Any]:
             return None
 
     return dict(zip(reads, map_in_parallel(read, list(reads)), strict=True))
+
+
+def find_batch(page: Page, services: ConsoleServices) -> BatchState:
+    """Return the batch of the address. Raises NotFoundError, also for another tenant's."""
+    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+    if not is_tenant_name(tenant):
+        raise NotFoundError("no such batch")
+    return services.batches.get(tenant, page.request.path_params["id"])
 
 
 def list_tenant_names(services: ConsoleServices) -> list[str]:

@@ -49,6 +49,12 @@ type Pauses = Mapping[str, Pause]
 """Pauses by tenant; ALL_TENANTS for all."""
 
 
+def find_pause(pauses: Pauses, tenant: str) -> Pause | None:
+    """Return the pause that applies to a tenant: its own or that of all, the stricter one."""
+    found = [pauses[name] for name in (tenant, ALL_TENANTS) if name in pauses]
+    return max(found, key=lambda pause: pause.mode is PauseMode.REFUSE, default=None)
+
+
 class PauseStore(Protocol):
     """Keeps the pauses of one activity."""
 
@@ -72,13 +78,11 @@ class PauseSwitch:
         )
 
     def find(self, tenant: str) -> Pause | None:
-        """Return the pause that applies to a tenant: its own or that of all, the stricter one.
+        """Return the pause that applies to a tenant.
 
         Raises RetryableError if the pauses were never read: what an operator has stopped must not go on.
         """
-        pauses = self._pauses.get()
-        found = [pauses[name] for name in (tenant, ALL_TENANTS) if name in pauses]
-        return max(found, key=lambda pause: pause.mode is PauseMode.REFUSE, default=None)
+        return find_pause(self._pauses.get(), tenant)
 
     def check(self, tenant: str) -> None:
         """Raise a 503 ApiError if creates of the tenant are refused."""

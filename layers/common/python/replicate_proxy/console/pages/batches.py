@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.pagination import decode_id_cursor, encode_cursor
 from replicate_proxy.audit.model import AuditAction
-from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.console.job_views import build_job_rows
 from replicate_proxy.console.pages.predictions import choose_tenant, list_tenants_to_choose
-from replicate_proxy.console.reads import read_together
+from replicate_proxy.console.reads import find_batch, read_together
 from replicate_proxy.console.responses import redirect
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.services.batch_views import summarize_batch
@@ -61,7 +60,7 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get(_BATCH)
     def show_batch(page: Page) -> Response:
-        state = _find(page, services)
+        state = find_batch(page, services)
         if state.batch.large is not None:
             return _show_large_batch(page, state, services)
         return page.render(
@@ -73,7 +72,7 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get(f"{_BATCH}/results")
     def get_results(page: Page) -> Response:
-        batch = _find(page, services).batch
+        batch = find_batch(page, services).batch
         url = services.results.create_file_url(batch)
         if url is None:
             raise NotFoundError("no results yet")
@@ -81,7 +80,7 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.post(f"{_BATCH}/cancel")
     def cancel_batch(page: Page) -> Response:
-        state = _find(page, services)
+        state = find_batch(page, services)
         _cancel(state, services)
         return page.redirect(f"/batches/{state.batch.tenant}/{state.batch.id}", notice="batch_canceled")
 
@@ -117,14 +116,6 @@ def _show_large_batch(page: Page, state: BatchState, services: ConsoleServices) 
         previous_url=page.url_with(slice=str(number - 1)) if number else None,
         next_url=page.url_with(slice=str(number + 1)) if number + 1 < slices else None,
     )
-
-
-def _find(page: Page, services: ConsoleServices) -> BatchState:
-    """Return the batch of the address. Raises NotFoundError, also for another tenant's."""
-    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
-    if not is_tenant_name(tenant):
-        raise NotFoundError("no such batch")
-    return services.batches.get(tenant, page.request.path_params["id"])
 
 
 def _build_row(state: BatchState, now: datetime) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from replicate_proxy.console.pages.predictions import choose_tenant, list_tenant
 from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import NotFoundError, field_error
 from replicate_proxy.parallel import map_in_parallel
-from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
+from replicate_proxy.pauses.pause import PausedActivity, find_pause
 from replicate_proxy.webhooks.model import PREDICTION_TARGET, EventKind
 from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.redelivery import TenantPosition
@@ -62,7 +62,7 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
                 endpoint.tenant, endpoint.id, after=None, limit=_PAGE_SIZE
             ),
             health=lambda: services.endpoints.get_health(endpoint),
-            pause=lambda: _find_pause(services, endpoint.tenant),
+            pause=lambda: _read_pause(services, endpoint.tenant),
         )
         rows, next_cursor = read["deliveries"]
         return page.render(
@@ -200,7 +200,7 @@ def _show_deliveries(
     read = read_together(
         names=lambda: list_tenants_to_choose(page, services),
         endpoints=lambda: [] if tenant is None else _list_endpoints(services, tenant),
-        pause=lambda: None if tenant is None else _find_pause(services, tenant),
+        pause=lambda: None if tenant is None else _read_pause(services, tenant),
         deliveries=lambda: (
             ([], None) if tenant is None else _list_deliveries(page, services, tenant, PREDICTION_TARGET)
         ),
@@ -222,10 +222,9 @@ def _show_deliveries(
     )
 
 
-def _find_pause(services: ConsoleServices, tenant: str) -> Pause | None:
-    """Return what holds the webhooks of a tenant: its own pause, or that of all tenants."""
-    pauses = services.admin.pauses.read(PausedActivity.DELIVERIES)
-    return pauses.get(tenant) or pauses.get(ALL_TENANTS)
+def _read_pause(services: ConsoleServices, tenant: str) -> Pause | None:
+    """Return what holds the webhooks of a tenant."""
+    return find_pause(services.admin.pauses.read(PausedActivity.DELIVERIES), tenant)
 
 
 def _list_endpoints(services: ConsoleServices, tenant: str) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from replicate_proxy.console.job_views import (
     find_requested_submission,
     name_model,
 )
-from replicate_proxy.console.reads import list_tenant_names, read_together
+from replicate_proxy.console.reads import find_batch, list_tenant_names, read_together
 from replicate_proxy.errors import NotFoundError, parameter_error
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.metadata import format_metadata
@@ -208,10 +208,7 @@ def _show_batch(page: Page, services: ConsoleServices) -> Response:
 
     Raises NotFoundError if it is that of neither, also for another tenant's.
     """
-    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
-    if not is_tenant_name(tenant):
-        raise NotFoundError("no such tenant")
-    batch = services.batches.get(tenant, page.request.path_params["id"]).batch
+    batch = find_batch(page, services).batch
     return page.redirect(f"/batches/{batch.tenant}/{batch.id}")
 
 
