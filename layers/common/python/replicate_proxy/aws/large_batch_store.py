@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice, zip_longest
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.batch_store import (
@@ -31,11 +31,12 @@ from replicate_proxy.aws.dynamodb import (
     translate_dynamodb_errors,
 )
 from replicate_proxy.aws.job_records import batch_key, idempotency_key
+from replicate_proxy.batches.turns import list_turns
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
@@ -56,12 +57,7 @@ class DynamoLargeBatchStore:
         self._table = table
 
     def create(self, batch: Batch) -> Batch:
-        created = replace(batch, revision=1)
-        with translate_dynamodb_errors("create batch"):
-            self._client.transact_write_items(
-                TransactItems=[*build_puts(self._table, created, []), self._build_mark_put(created)]
-            )
-        return created
+        return self._write_with_mark(batch, "create batch")
 
     def get(self, tenant: str, batch_id: str) -> Batch | None:
         record = get_record(self._client, self._table, batch_key(tenant, batch_id), "read batch")
@@ -82,12 +78,7 @@ class DynamoLargeBatchStore:
 
     def hasten(self, batch: Batch) -> Batch:
         """Store the batch with a mark of its time: the earlier mark is listed only when that one is due."""
-        saved = replace(batch, revision=batch.revision + 1)
-        with translate_dynamodb_errors("hasten batch"):
-            self._client.transact_write_items(
-                TransactItems=[*build_puts(self._table, saved, []), self._build_mark_put(saved)]
-            )
-        return saved
+        return self._write_with_mark(batch, "hasten batch")
 
     def has_due(self, now: datetime) -> bool:
         return any(True for _ in self._iterate_marks(now, page_size=1))
@@ -100,7 +91,8 @@ class DynamoLargeBatchStore:
         """
         due: dict[str, Batch] = {}
         moved: list[Batch] = []
-        for name in _take_turns(islice(self._iterate_marks(now, page_size=_MAX_MARKS), _MAX_MARKS)):
+        marks = islice(self._iterate_marks(now, page_size=_MAX_MARKS), _MAX_MARKS)
+        for name in chain.from_iterable(list_turns(marks, lambda name: name.split("#")[1])):
             _, tenant, batch_id = name.split("#")
             batch = self.get(tenant, batch_id)
             if batch is None or batch.large is None:
@@ -157,8 +149,14 @@ class DynamoLargeBatchStore:
                     values={":id": batch_id},
                 )
 
-    def _build_mark_put(self, batch: Batch) -> TransactWriteItemTypeDef:
-        return {"Put": {"TableName": self._table, "Item": to_item(_build_mark(batch))}}
+    def _write_with_mark(self, batch: Batch, operation: str) -> Batch:
+        saved = replace(batch, revision=batch.revision + 1)
+        mark: TransactWriteItemTypeDef = {
+            "Put": {"TableName": self._table, "Item": to_item(_build_mark(saved))}
+        }
+        with translate_dynamodb_errors(operation):
+            self._client.transact_write_items(TransactItems=[*build_puts(self._table, saved, []), mark])
+        return saved
 
     def _move_mark(self, batch: Batch, name: str) -> None:
         """Put the new mark before the old one is deleted: a crash in between leaves both."""
@@ -168,15 +166,6 @@ class DynamoLargeBatchStore:
 
     def _delete(self, key: Mapping[str, str], **options: Any) -> None:
         delete_record(self._client, self._table, key, "delete rows of batch", **options)
-
-
-def _take_turns(names: Iterable[str]) -> Iterator[str]:
-    """Yield the names of marks, in their order, one of each tenant in turn."""
-    by_tenant: dict[str, list[str]] = {}
-    for name in names:
-        by_tenant.setdefault(name.split("#")[1], []).append(name)
-    for turn in zip_longest(*by_tenant.values()):
-        yield from filter(None, turn)
 
 
 def _build_mark(batch: Batch) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from itertools import zip_longest
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from replicate_proxy.batches.model import BatchPhase, find_lines_object, list_prefixes, parse_lines
+from replicate_proxy.batches.turns import list_turns
 from replicate_proxy.errors import ConflictError, ProxyError
 from replicate_proxy.observability import Metric, count_failure, logger
 from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
@@ -267,13 +268,10 @@ def _take_turns(ready: Sequence[Batch], ready_by_id: Mapping[str, bool]) -> Iter
 
     Then they have to be read again, so that it has its next turn before the others have had all of theirs.
     """
-    by_tenant: dict[str, list[Batch]] = {}
-    for batch in ready:
-        by_tenant.setdefault(batch.tenant, []).append(batch)
-    for number, turn in enumerate(zip_longest(*by_tenant.values())):
-        yield from filter(None, turn)
-        ended = [batches for batches in by_tenant.values() if len(batches) == number + 1]
-        if any(ready_by_id.get(batch.id, False) for batches in ended for batch in batches):
+    for turn, next_turn in pairwise([*list_turns(ready, lambda batch: batch.tenant), []]):
+        yield from turn
+        waiting = {batch.tenant for batch in next_turn}
+        if any(ready_by_id.get(batch.id, False) for batch in ready if batch.tenant not in waiting):
             break
 
 
