@@ -24,8 +24,7 @@ from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.budgets.model import BudgetLimits, BudgetOwner
 from replicate_proxy.errors import NotFoundError
-from replicate_proxy.files.model import FILE_LIFETIME, StoredFile
-from replicate_proxy.ids import generate_id
+from replicate_proxy.files.model import StoredFile
 from replicate_proxy.jobs.model import Cost, Document, JobStatus
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
@@ -47,6 +46,7 @@ from tests.support.model_entries import FakeEntries
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
 from tests.support.webhook_fakes import FakeDeliveryQueue, FakeDeliveryStore, FakeEndpointStore
+from tools.simulation.functions.input_files import build_input_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -219,16 +219,7 @@ class LargeBatches:
     # The caller's side
 
     def add_file(self, content: bytes, tenant: str = TENANT) -> str:
-        now = self.clock.now()
-        file = StoredFile(
-            id=generate_id(now),
-            tenant=tenant,
-            name="lines.jsonl",
-            content_type="application/jsonl",
-            created_at=now,
-            expires_at=now + FILE_LIFETIME,
-            size_bytes=len(content),
-        )
+        file = build_input_file(tenant, content, self.clock.now())
         self.files[file.id] = file
         self.objects.put(file.object_key, content)
         return file.id

@@ -6,10 +6,12 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.batches.model import LargeBatch
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.changes import Reported
 from replicate_proxy.jobs.model import (
     TERMINAL_STATUSES,
+    Batch,
     Document,
     Job,
     JobStatus,
@@ -22,6 +24,7 @@ from tests.support.clock import NOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
 TENANT = "acme"
@@ -48,6 +51,27 @@ def make_job(status: JobStatus = JobStatus.QUEUED, **fields: Any) -> Job:
         "timeline": {TimelineStep.ACCEPTED: NOW},
     }
     return Job(id=job_id, status=status, **{**defaults, **fields})
+
+
+def make_large_batch(tenant: str = TENANT, *, created_at: datetime = NOW, **fields: Any) -> Batch:
+    """Return a large batch with this `id` that is due at its creation; other fields are of its state."""
+    return Batch(
+        tenant=tenant,
+        id=fields.pop("id", None) or generate_id(created_at),
+        created_at=created_at,
+        public_base_url=BASE_URL,
+        large=LargeBatch(
+            input_file=generate_id(created_at),
+            object_key=f"files/{tenant}/f",
+            size_bytes=100,
+            key_id="key-1",
+            models=(),
+            correlation_id="c-1",
+            due_at=created_at,
+            delete_at=created_at + timedelta(days=30),
+            **fields,
+        ),
+    )
 
 
 def make_report(status: str, **fields: Any) -> Reported:

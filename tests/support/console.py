@@ -23,11 +23,10 @@ from replicate_proxy.aws.delivery_store import DynamoDeliveryStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
-from replicate_proxy.batches.model import BatchPhase, LargeBatch
+from replicate_proxy.batches.model import BatchPhase
 from replicate_proxy.bootstrap.documents import build_document_store
 from replicate_proxy.ids import generate_id
 from replicate_proxy.jobs.model import (
-    Batch,
     Cost,
     Document,
     JobStatus,
@@ -47,7 +46,7 @@ from tests.support.aws import (
     create_deliveries_table,
     create_jobs_table,
 )
-from tests.support.builders import make_job
+from tests.support.builders import make_job, make_large_batch
 from tests.support.handlers import CONTEXT, ROOT_SECRET, aws_account
 from tests.support.url_keys import KEY_ID, make_url_key
 from tests.support.webhook_builders import make_delivery
@@ -262,19 +261,7 @@ def store_document(value: object) -> Document:
 
 def store_large_batch(batch_id: str, now: datetime, **fields: Any) -> DynamoLargeBatchStore:
     """Store a batch that runs, and return the store."""
-    large = LargeBatch(
-        input_file=generate_id(now),
-        object_key="files/acme/f",
-        size_bytes=100,
-        key_id="key-1",
-        models=(),
-        correlation_id="c-1",
-        due_at=now,
-        delete_at=now + timedelta(days=30),
-        phase=BatchPhase.RUNNING,
-        **fields,
-    )
-    batch = Batch(tenant="acme", id=batch_id, created_at=now, public_base_url="https://p.test", large=large)
+    batch = make_large_batch(id=batch_id, created_at=now, phase=BatchPhase.RUNNING, **fields)
     store = DynamoLargeBatchStore(boto3.client("dynamodb"), JOBS_TABLE)
     store.create(batch)
     return store

@@ -35,7 +35,6 @@ from replicate_proxy.aws.tenant_objects import S3TenantObjects
 from replicate_proxy.aws.tenant_rows import DynamoTenantRows
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.aws.wait_limiter import ControlTableWaitLimiter
-from replicate_proxy.batches.model import LargeBatch
 from replicate_proxy.bootstrap.erasure import build_prefixes
 from replicate_proxy.budgets.model import BudgetLimits, BudgetOwner
 from replicate_proxy.concurrency.model import Limit, WaitingJob, name_tenant_limit
@@ -43,7 +42,7 @@ from replicate_proxy.console.access import SignInLink
 from replicate_proxy.files.model import StoredFile
 from replicate_proxy.files.multipart import MultipartUpload
 from replicate_proxy.ids import generate_id
-from replicate_proxy.jobs.model import Account, Batch, JobStatus
+from replicate_proxy.jobs.model import Account, JobStatus
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.accounts import AccountService
@@ -60,7 +59,7 @@ from replicate_proxy.services.large_batches import LargeBatchService
 from tests.support.access import STAGE, FakeGateway, make_key
 from tests.support.admin_fakes import FakeWorkerStarter
 from tests.support.audit import NoAuditLog, build_audit_store
-from tests.support.builders import BASE_URL, make_job
+from tests.support.builders import make_job, make_large_batch
 from tests.support.clock import NOW
 from tests.support.deletion import KEY_SECRET, CallCounter, StoredJobs
 from tests.support.fakes import FakeCommandQueue
@@ -243,22 +242,7 @@ class StoredTenants(StoredJobs):
         self.files.save(replace(pending, multipart=MultipartUpload(upload, 9, 9)))
 
     def _add_large_batch(self, tenant: str) -> None:
-        batch = Batch(
-            tenant=tenant,
-            id=generate_id(NOW),
-            created_at=NOW,
-            public_base_url=BASE_URL,
-            large=LargeBatch(
-                input_file="f",
-                object_key="k",
-                size_bytes=10,
-                key_id="k",
-                models=(),
-                correlation_id="c",
-                due_at=NOW,
-                delete_at=NOW + timedelta(days=30),
-            ),
-        )
+        batch = make_large_batch(tenant)
         self.large_batches.create(batch)
         self._s3.put_object(Bucket=BUCKET, Key=f"batches/{tenant}/{batch.id}/lines", Body=b"content")
         self.aws.client("dynamodb").put_item(

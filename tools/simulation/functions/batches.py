@@ -25,6 +25,7 @@ from tools.simulation.functions.job_creation import (
     build_budget_gate,
     build_idempotency_store,
     build_input_check,
+    build_job_factory,
 )
 from tools.simulation.functions.replicate_access import build_account_finder
 from tools.simulation.resources import BATCH_FUNCTION, BUCKET, Table
@@ -33,10 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tools.simulation.functions.components import Components
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-from tools.simulation.functions.job_creation import build_job_factory
 
 
 def build_batch_service(components: Components) -> LargeBatchService:

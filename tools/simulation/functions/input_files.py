@@ -10,10 +10,23 @@ from replicate_proxy.ids import generate_id
 from tools.simulation.resources import BUCKET
 
 if TYPE_CHECKING:
-    from tools.simulation.aws import InMemoryAws
-if TYPE_CHECKING:
+    from datetime import datetime
+
     from replicate_proxy.ports import Clock
     from tools.simulation.aws import InMemoryAws
+
+
+def build_input_file(tenant: str, content: bytes, now: datetime) -> StoredFile:
+    """Return the record of a file of lines that was uploaded just now."""
+    return StoredFile(
+        id=generate_id(now),
+        tenant=tenant,
+        name="lines.jsonl",
+        content_type="application/jsonl",
+        created_at=now,
+        expires_at=now + FILE_LIFETIME,
+        size_bytes=len(content),
+    )
 
 
 class InputFiles:
@@ -25,16 +38,7 @@ class InputFiles:
         self._files: dict[str, StoredFile] = {}
 
     def add(self, tenant: str, content: bytes) -> StoredFile:
-        now = self._clock.now()
-        file = StoredFile(
-            id=generate_id(now),
-            tenant=tenant,
-            name="lines.jsonl",
-            content_type="application/jsonl",
-            created_at=now,
-            expires_at=now + FILE_LIFETIME,
-            size_bytes=len(content),
-        )
+        file = build_input_file(tenant, content, self._clock.now())
         self._files[file.id] = file
         self._s3.put_object({"Bucket": BUCKET, "Key": file.object_key, "Body": content})
         return file
