@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.model_entries.entry import ModelEntry
+    from replicate_proxy.webhooks.endpoints import Endpoint
     from tools.simulation.batch_invariants import BatchInvariants
     from tools.simulation.concurrency_invariants import ConcurrencyInvariants
     from tools.simulation.deletions import DeletionInvariants
@@ -206,7 +207,13 @@ class Cast:
         """Create an endpoint and a job, and enable the endpoint later, as its route does."""
         endpoints = build_endpoints(self.world.components)
         url = self.add_receiver("https://acme.test/endpoint")
-        endpoint = self._retry(lambda: endpoints.service.create("acme", url=url))
+
+        def register() -> Endpoint:
+            # A create whose response is lost is not repeated: that would be a second endpoint of this URL.
+            registered = endpoints.service.list_all("acme")
+            return registered[0] if registered else endpoints.service.create("acme", url=url)
+
+        endpoint = self._retry(register)
         if endpoint is None:
             return
         self._invariants.endpoints["acme", endpoint.id] = True
