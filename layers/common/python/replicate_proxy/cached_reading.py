@@ -1,4 +1,4 @@
-"""A value that is read again after some seconds, and kept while it cannot be read."""
+"""A value that is read again after some seconds, and kept for a minute while it cannot be read."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+# Functions may do nothing for an hour: what was read before that says nothing about what operators have
+# stopped since.
+_MAX_KEPT_SECONDS = 60.0
+
+
 class CachedReading[Value]:
-    """What `read` returned at most `max_age_seconds` ago, or before that while reading fails.
+    """What `read` returned at most `max_age_seconds` ago, or in the last minute while reading fails.
 
     `name` says in the log what was not read.
     """
@@ -32,16 +37,19 @@ class CachedReading[Value]:
         self._monotonic = monotonic
         self._value: Value | None = None
         self._fresh_until = 0.0
+        self._kept_until = 0.0
 
     def get(self) -> Value:
-        """Return the value. Raises RetryableError if it was never read."""
-        if self._value is not None and self._monotonic() < self._fresh_until:
+        """Return the value. Raises RetryableError if it was not read in the last minute."""
+        now = self._monotonic()
+        if self._value is not None and now < self._fresh_until:
             return self._value
         try:
             self._value = self._read()
+            self._kept_until = now + _MAX_KEPT_SECONDS
         except RetryableError as error:
-            if self._value is None:
+            if self._value is None or now >= self._kept_until:
                 raise
             logger.warning(f"{self._name} not read again", reason=str(error))
-        self._fresh_until = self._monotonic() + self._max_age_seconds
+        self._fresh_until = min(self._monotonic() + self._max_age_seconds, self._kept_until)
         return self._value

@@ -135,9 +135,19 @@ def test_cache_returns_last_known_settings_during_outage(clock: FakeClock) -> No
     tenants: Any = CachedTenants(store, clock)
     tenants.get("acme")
     store.is_unavailable = True
+    clock.advance(minutes=4)
+    assert tenants.get_known("acme").images.format == "avif"
     clock.advance(hours=1)
     assert tenants.get("acme").images.format == "avif"
-    assert tenants.get_known("acme").images.format == "avif"
     assert tenants.get("globex") == Tenant("globex")
+
+
+@pytest.mark.parametrize("name", ["acme", "globex"])
+def test_cache_does_not_return_as_known_what_was_read_minutes_ago(clock: FakeClock, name: str) -> None:
+    store = FakeTenantStore({"acme": Tenant("acme")})
+    tenants: Any = CachedTenants(store, clock)
+    tenants.get("acme")
+    store.is_unavailable = True
+    clock.advance(minutes=5)
     with pytest.raises(RetryableError):
-        tenants.get_known("globex")
+        tenants.get_known(name)

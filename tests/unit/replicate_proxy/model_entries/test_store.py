@@ -96,9 +96,17 @@ class TestDirectory:
     def test_entries_that_cannot_be_read_again_stay(self) -> None:
         directory, store, now = self.build()
         directory.find(ENTRY.name)
-        now[0], store.unavailable = 60.0, True
+        now[0], store.unavailable = 59.0, True
 
         assert directory.find(ENTRY.name) == ENTRY
+
+    def test_request_fails_if_the_entries_were_read_long_ago(self) -> None:
+        directory, store, now = self.build()
+        directory.find(ENTRY.name)
+        now[0], store.unavailable = 60.0, True
+
+        with pytest.raises(RetryableError):
+            directory.find(ENTRY.name)
 
     def test_request_fails_if_the_entries_were_never_read(self) -> None:
         directory, store, _now = self.build()

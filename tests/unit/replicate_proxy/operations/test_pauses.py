@@ -88,6 +88,23 @@ def test_pauses_that_were_never_read_let_nothing_through() -> None:
         PauseSwitch(store).check("acme")
 
 
+def test_pauses_that_were_read_long_ago_let_nothing_through() -> None:
+    clock, store = FakeClock(), FakePauseStore()
+    switch = PauseSwitch(store, monotonic=clock.monotonic)
+    switch.check("acme")
+    store.put("acme", HOLD)
+    store.is_unavailable = True
+    clock.advance(59)
+    switch.check("acme")
+
+    clock.advance(1)
+    for _ in range(2):
+        with pytest.raises(RetryableError):
+            switch.check("acme")
+    store.is_unavailable = False
+    assert switch.find("acme") == HOLD
+
+
 def test_operator_pauses_and_resumes(admin_api: AdminApi) -> None:
     _, paused = admin_api.call("POST", "pause", {"mode": "refuse", "reason": "spending too fast"})
     assert paused["results"] == [

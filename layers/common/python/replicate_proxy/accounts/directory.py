@@ -91,7 +91,8 @@ class AccountDirectory:
     def find(self, tenant: str) -> Account:
         """Return the account in which new jobs of the tenant run.
 
-        Raises RetryableError if the accounts were never read: nothing may run at the expense of another.
+        Raises RetryableError if the accounts were not read in the last minute: nothing may run at the expense
+        of another.
         """
         accounts = self._accounts.get().get(tenant)
         if accounts is None or accounts.current is None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Tenant names are parts of table keys and object keys, so they must not contain `#`, `/` or `.`.
 _NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _CACHE_TTL = timedelta(minutes=1)
+# As long as keys count that cannot be read again.
+_MAX_KNOWN_AGE = timedelta(minutes=5)
 _MAX_CACHED_TENANTS = 1000
 
 
@@ -92,17 +94,18 @@ class CachedTenants:
         try:
             return self.get_known(name)
         except RetryableError:
-            return Tenant(name)
+            return self._cache[name][0] if name in self._cache else Tenant(name)
 
     def get_known(self, name: str) -> Tenant:
-        """Return the settings, the last known while they cannot be read. Raises RetryableError without."""
+        """Return the settings of the last five minutes. Raises RetryableError if they cannot be read."""
         try:
             return self.get_current(name)
         except RetryableError:
-            logger.warning("cannot read tenant settings, using last known ones", tenant=name)
-            if name not in self._cache:
+            logger.warning("cannot read tenant settings again", tenant=name)
+            cached = self._cache.get(name)
+            if cached is None or self._clock.now() - cached[1] >= _MAX_KNOWN_AGE:
                 raise
-            return self._cache[name][0]
+            return cached[0]
 
     def get_current(self, name: str) -> Tenant:
         """Return the settings of the last minute. Raises RetryableError if they cannot be read."""

@@ -23,7 +23,7 @@ def build_cached_tenants() -> CachedTenants:
 def find_tenant(name: str) -> Tenant:
     """Return the tenant's settings.
 
-    Raises RetryableError if they were never read: nothing may be kept for longer than promised, or accepted
-    of a tenant that is being erased.
+    Raises RetryableError if they were not read in the last five minutes: nothing may be kept for longer than
+    promised, or accepted of a tenant that is being erased.
     """
     return build_cached_tenants().get_known(name)

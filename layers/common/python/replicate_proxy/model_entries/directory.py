@@ -39,7 +39,7 @@ class ModelEntryDirectory:
         )
 
     def find(self, name: str | None) -> ModelEntry | None:
-        """Return the entry of a model. Raises RetryableError if the entries were never read.
+        """Return the entry of a model. Raises RetryableError if the entries were not read in the last minute.
 
         What an entry forces or forbids must not be left out, so a request then waits for its repetition.
         """

@@ -70,7 +70,7 @@ class PauseStore(Protocol):
 
 
 class PauseSwitch:
-    """Finds pauses, read again after `_CACHE_SECONDS`, or later while the table cannot be reached."""
+    """Finds pauses, read again after `_CACHE_SECONDS`, or within a minute while the table is unreachable."""
 
     def __init__(self, store: PauseStore, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._pauses = CachedReading(
@@ -80,7 +80,8 @@ class PauseSwitch:
     def find(self, tenant: str) -> Pause | None:
         """Return the pause that applies to a tenant.
 
-        Raises RetryableError if the pauses were never read: what an operator has stopped must not go on.
+        Raises RetryableError if the pauses were not read in the last minute: what an operator has stopped
+        must not go on.
         """
         return find_pause(self._pauses.get(), tenant)
 
