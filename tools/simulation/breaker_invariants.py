@@ -47,7 +47,7 @@ class BreakerInvariants:
             self._check_claim(after, actor)
         elif after.state == "closed" or self._may_end_probe(actor):
             self._probe = None
-        elif before.state == "half-open" and self._probe is not None and self._is_running(self._probe):
+        elif after.state == "open" and self._probe is not None and self._is_running(self._probe):
             name = self._probe.actor.name
             self._invariants.report("a probe decides alone", f"{actor.name} opened during that of {name}")
 

@@ -7,10 +7,11 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.concurrency.model import name_model_limit, name_tenant_limit
+from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
 from replicate_proxy.model_entries.entry import ModelEntry
 from tools.simulation.observation import is_deletion_item, observe_writes
-from tools.simulation.resources import Table
+from tools.simulation.resources import Queue, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,10 +120,22 @@ class ConcurrencyInvariants:
         """Look once a minute at the jobs that wait although a slot is free, when faults have stopped."""
         self._world.scheduler.call_at(self._world.scheduler.now + _SAMPLE_SECONDS, self._sample)
         unknown = {key for key, status in self._status_of.items() if status == JobStatus.SUBMIT_UNKNOWN}
+        sent = self._list_sent() if self._held else set()
         for key, name in list(self._held.items()):
             # Who waits for a slot of the model has one of its tenant, and so has a job that may be running.
             keepers = {other for other in self._held.keys() | unknown if name in self._limits_of[other]}
             is_free = len(self._running[name] | keepers) < self._numbers.get(name, 0)
-            self._idle_samples[key] = self._idle_samples[key] + 1 if is_free else 0
+            is_idle = is_free and key not in sent
+            self._idle_samples[key] = self._idle_samples[key] + 1 if is_idle else 0
             if self._idle_samples[key] > _MAX_SAMPLES:
                 self._invariants.report("no job waits for a free slot", f"{key} waits for {name}")
+
+    def _list_sent(self) -> set[JobKey]:
+        """Return the jobs that dispatch gets at the latest when the message is visible again."""
+        queues = self._world.aws.sqs.queues
+        commands = (
+            DispatchCommand.from_json(message.body)
+            for name in (Queue.DISPATCH, Queue.BATCH_DISPATCH)
+            for message in queues[name].messages()
+        )
+        return {(command.tenant, command.job_id) for command in commands}

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from tools.simulation.mutants.hunt import hunt
 from tools.simulation.mutants.pauses import PAUSE_MUTANTS
 from tools.simulation.run import RunSettings, run_seed
+
+if TYPE_CHECKING:
+    from tools.simulation.mutants.mutant import Mutant
 
 PAUSED = RunSettings(jobs=12, key_requests=0, limited_share=1.0, pause_share=1.0)
 
@@ -19,7 +24,6 @@ def test_every_guarantee_holds_while_operators_pause_and_resume(seed: int) -> No
     assert result.accepted > 0
 
 
-def test_pause_that_is_not_found_is_noticed() -> None:
-    (mutant,) = PAUSE_MUTANTS
-
+@pytest.mark.parametrize("mutant", PAUSE_MUTANTS, ids=lambda mutant: mutant.name)
+def test_pause_that_is_not_found_is_noticed(mutant: Mutant) -> None:
     assert hunt(mutant, max_seeds=5).guarantee == mutant.guarantee
