@@ -318,6 +318,18 @@ def test_references_resolve() -> None:
                 target = target[key]
 
 
+def test_no_description_ends_at_its_first_comma() -> None:
+    # `{description: Spent, and reserved}` has a key `and reserved` without a value.
+    parts = [(location, part) for location, part in iterate_parts(DOCUMENT) if isinstance(part, dict)]
+    cut_off = [
+        f"{location}: {key}"
+        for location, part in parts
+        for key, value in part.items()
+        if value is None and key != "const"
+    ]
+    assert cut_off == []
+
+
 def test_operation_ids_are_unique_and_every_operation_documents_errors() -> None:
     operation_ids = [operation["operationId"] for operation in OPERATIONS.values()]
     assert len(set(operation_ids)) == len(operation_ids)
