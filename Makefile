@@ -39,7 +39,7 @@ status: env ## Show servers, functions, queues, dead letters, jobs, the circuit 
 	@$(LOCAL) status
 	@$(LOCAL) proxyctl status
 
-env-vars: env ## Print the shell commands that set API, KEY and ADMIN_KEY to those of the stack: eval "$$(make -s env-vars)"
+env-vars: env ## Print the shell commands that set API, KEY and ADMIN_KEY to those of the stack: eval "$(make -s env-vars)"
 	@$(LOCAL) env-vars
 
 logs: env ## Show the log of the functions  [FN=harvest JOB=… SINCE=2h REPORTS=1 FOLLOW=1]
@@ -127,7 +127,7 @@ mutants: env ## Let the simulation catch deliberately broken variants of the cod
 chaos-smoke: env ## Run 40 jobs with injected faults on a temporary stack
 	$(BIN)/pytest -q --timeout 900 $(CHAOS)
 
-budget-load: env ## Run 1,000 concurrent creates against a budget of $$5 on a temporary stack
+budget-load: env ## Run 1,000 concurrent creates against a budget of $5 on a temporary stack
 	BUDGET_CREATES=1000 $(BIN)/pytest -q --timeout 1800 tests/integration/test_budgets.py -k overspend
 
 batch-load: env ## Run a large batch whose worker is killed, and single predictions meanwhile, on a temporary stack  [LINES=10000]

@@ -40,7 +40,7 @@ def show_logs(
             raise LocalError(f"no function {function}; the functions are {', '.join(names)}")
         names = {function: names[function]}
     start = datetime.now(UTC) - parse_duration(since)
-    screen.print(f"[dim]since {start:%Y-%m-%d %H:%M:%S} UTC ({since}); SINCE=2h shows more[/]")
+    screen.print(f"[dim]since {start:%Y-%m-%d %H:%M:%S} UTC (SINCE={since})[/]")
     logs = [
         FunctionLog(short, f"/aws/lambda/{name}", int(start.timestamp() * 1000))
         for short, name in names.items()

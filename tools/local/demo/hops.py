@@ -97,7 +97,7 @@ def verify_hops(
 
 def _describe_report(channel: str | None, webhook_accepted: bool | None) -> str:
     if channel == "poll":
-        return "request of the sweep to Replicate"
+        return "the proxy's GET of the prediction at Replicate"
     if webhook_accepted:
         return "Replicate got a 2xx for its signed webhook, and the bus passed it to harvest"
     return "signature of Replicate's webhook"

@@ -97,7 +97,7 @@ def test_output_is_not_stored_when_sizes_in_s3_and_at_its_url_differ(tmp_path: P
 def test_polled_job_needs_no_webhook(saved_file: Path) -> None:
     hops = _verify_hops(saved_file, prediction=_build_prediction("poll"), webhook_accepted=None)
 
-    assert "request of the sweep to Replicate" in [hop.evidence for hop in hops]
+    assert "the proxy's GET of the prediction at Replicate" in [hop.evidence for hop in hops]
     assert _list_missing(hops) == []
 
 
