@@ -88,7 +88,7 @@ DELIVERIES_TABLE = _required_text(
 CONTROL_TABLE = _required_text(
     "CONTROL_TABLE",
     ("admin", "batch", "catalog", "console", "deliver", "dispatch", "ingest", "notify", "query", "sweep"),
-    "Table of the circuit breaker, the rate limiters, the lease of the sweep and known models",
+    "Table of what functions share: breakers, rate limits, leases, pauses, limits, model entries, accounts",
 )
 USAGE_TABLE = _required_text(
     "USAGE_TABLE",
@@ -163,7 +163,7 @@ NOTIFY_QUEUE_URL = _required_text(
 QUEUES_PREFIX = _required_text(
     "QUEUES_PREFIX",
     ("admin", "console"),
-    "What the URL of a queue has before its name; all variables of a function have room for 4 kB",
+    "Start of the URL of each queue, up to its name, in place of a variable for each",
 )
 NOTIFY_TOPIC_ARN = _text(
     "NOTIFY_TOPIC_ARN", "", ("notify",), "SNS topic that receives every status change; none if empty"

@@ -1,4 +1,4 @@
-"""The control table: records that all functions share (circuit breaker, rate limits), one item per key."""
+"""The control table: what all functions share, such as circuit breakers and leases, one item per key."""
 
 from __future__ import annotations
 
