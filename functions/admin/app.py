@@ -1,4 +1,4 @@
-"""Handler of the admin function: the admin API, bulk operations, erasures, and Replicate's secrets."""
+"""Handler of the admin function: the admin API, bulk operations, erasures, and accounts at Replicate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RESERVED_TIME = timedelta(seconds=8)
 @metrics.log_metrics
 @tracer.capture_lambda_handler
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | None:
-    """Handle a request of API Gateway, the event of a schedule, or a call for the work on bulk operations."""
+    """Handle a request of API Gateway, the event of a schedule, or the sweep's call to work."""
     if "task" in event or event.get("source") == "aws.events":
         _run_task(event.get("task"), context)
         return None

@@ -10,4 +10,4 @@ class UnauthenticatedError(ProxyError):
 
 
 class DeniedError(ProxyError):
-    """The key has expired, or does not allow the caller's IP address. The caller gets 403."""
+    """The key has expired or does not allow the caller's address, or its tenant is erased: 403."""

@@ -91,8 +91,7 @@ class ApiKey:
     During a rotation overlap the previous secrets are valid too: `previous_digests`, newest first. Empty
     `allowed_ips` and `allowed_models` allow everything. `usage_key` is the value by which API Gateway counts
     the caller's requests, `usage_key_id` is API Gateway's ID of it. `has_budget` says whether the key or its
-    tenant has a budget. `revision` grows by one with each change
-    and guards it.
+    tenant has a budget. `revision` grows by one with each change and guards it.
     """
 
     id: str

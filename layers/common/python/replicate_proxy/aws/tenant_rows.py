@@ -87,7 +87,8 @@ def classify_delivery_row(record: Record, tenant: str, _is_last_pass: bool) -> s
 def classify_job_row(record: Record, tenant: str, is_last_pass: bool) -> str | None:
     """Return the kind of a row of the jobs table.
 
-    Predictions and the records of deletions are none: the one are deleted, the other removed by the sweep.
+    Predictions and the records of deletions have none: the worker deletes predictions one by one, and the
+    sweep removes the records.
     """
     prefix, rest = _split(record["pk"])
     match prefix:

@@ -43,7 +43,7 @@ class LargeBatchStore(Protocol):
         ...
 
     def replace_with_jobs(self, batch: Batch, jobs: Sequence[Job]) -> Batch:
-        """Do the same, and write all the jobs, or nothing. Raises ConflictError also if a job exists."""
+        """Replace the batch and write all the jobs, or nothing. Raises ConflictError also if a job exists."""
         ...
 
     def remove(self, batch: Batch) -> None:

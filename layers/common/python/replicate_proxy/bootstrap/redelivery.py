@@ -1,4 +1,4 @@
-"""Redelivery, for the functions that restart deliveries: endpoints, admin and sweep."""
+"""Redelivery, for the functions that restart deliveries: endpoints, admin, console and sweep."""
 
 from __future__ import annotations
 

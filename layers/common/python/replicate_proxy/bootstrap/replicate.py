@@ -50,7 +50,7 @@ def build_prediction_writers() -> PerAccount[UpstreamPredictionWriter]:
 
 @cache
 def build_prediction_readers() -> PerAccount[UpstreamPredictionReader]:
-    """Return the clients of the sweep."""
+    """Return the clients of the sweep, and of what dispatch reads: progress and schemas."""
     limiters = build_read_limiters()
     return PerAccount(
         lambda account: UpstreamPredictionReader(

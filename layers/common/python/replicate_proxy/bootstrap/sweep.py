@@ -1,4 +1,4 @@
-"""The composition root of the sweep function: due deliveries, and checks of overdue jobs."""
+"""The composition root of the sweep function: what is due or overdue, and workers that have work."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def build_sweep_lease() -> Lease:
 
 
 def start_workers() -> None:
-    """Have bulk operations and large batches go on, each by a function of its own."""
+    """Have bulk operations, erasures and large batches go on, in the functions of their workers."""
     start_worker(build_worker_starter(), has_work=has_operations)
     batches = build_large_batch_store()
     start_worker(build_batch_starter(), has_work=lambda: batches.has_due(clock.now()))

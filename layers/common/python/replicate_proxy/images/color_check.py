@@ -22,7 +22,7 @@ _STRIP_ROWS = 4 * _BLOCK_PIXELS * _AREA_BLOCKS
 
 
 def is_color_right(source: Image.Image, encoded: Image.Image) -> bool:
-    """Return whether in each area of the image at most 5 % of the blocks have another color.
+    """Return whether in each area of the image at most 5.5 % of the blocks have another color.
 
     A grayscale image has no color that could be wrong. Colors under full transparency do not count.
     """

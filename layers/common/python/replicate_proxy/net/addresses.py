@@ -63,11 +63,11 @@ _ISATAP_IDENTIFIERS = (0x0000_5EFE, 0x0200_5EFE)
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _FORBIDDEN_CHARACTERS = re.compile(r"[\\\x00-\x20\x7f]")
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-# The WHATWG URL standard ("ends in a number") reads such hosts as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1
 _LOOPBACK_NAME = re.compile(r"(?:^|\.)localhost$")
 # Characters of a path or query that stay as they are (RFC 3986, section 3.3 and 3.4); others are escaped.
 _SAFE_CHARACTERS = "%/?:@!$&'()*+,;=~"
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# The WHATWG URL standard ("ends in a number") reads such hosts as IPv4: 2130706433, 0x7f.1, 0177.0.0.1, 127.1
 _ENDS_IN_NUMBER = re.compile(r"(?:^|\.)(?:\d+|0x[0-9a-f]*)$")
 
 

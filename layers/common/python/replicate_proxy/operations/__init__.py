@@ -1,1 +1,1 @@
-"""Use cases of operators: API keys, tenants, usage plans and dead letters."""
+"""Use cases of operators, behind the admin API and the console. Changes go to the audit trail."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class FileOutcome(StrEnum):
-    """What the harvest did with a file. All but NOT_STORED are public in the bucket."""
+    """What the harvest did with a file. All but NOT_STORED are in the bucket."""
 
     COMPRESSED = "compressed"
     """An image, stored smaller than its source."""
@@ -38,10 +38,10 @@ class FileRecord:
     """One file of an output.
 
     `url` is where the file is served, for a data URI that is not stored the URI without its content;
-    `source_host` is where it came from ("data:" for a data URI). Sizes are
-    in bytes and pixels, hashes in hex. `score` is the estimated SSIMULACRA2 of a compressed image;
-    `placeholder` is a BlurHash; `text` is the metadata that the model wrote into the image. `retryable`: the
-    file is not stored, and another try may still succeed.
+    `source_host` is where it came from ("data:" for a data URI). Sizes are in bytes and pixels, hashes in
+    hex. `score` is the estimated SSIMULACRA2 of a compressed image; `placeholder` is a BlurHash; `text` is
+    the metadata that the model wrote into the image. `retryable`: the file is not stored, and another try
+    may still succeed.
     """
 
     path: JsonPath

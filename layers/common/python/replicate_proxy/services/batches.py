@@ -202,7 +202,9 @@ class BatchService:
         try:
             self._queue.send_all(commands)
         except RetryableError as error:
-            logger.warning("queueing failed, left to the sweep", batch_id=jobs[0].batch_id, reason=str(error))
+            logger.warning(
+                "jobs not enqueued, left to the sweep", batch_id=jobs[0].batch_id, reason=str(error)
+            )
 
     def _replay(self, batch: Batch) -> BatchState:
         count(Metric.JOB_REPLAYED)

@@ -389,6 +389,6 @@ def enqueue_submission(queue: CommandQueue, job: Job) -> bool:
     try:
         queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
     except RetryableError as error:
-        logger.warning("queueing failed, left to the sweep", job_id=job.id, reason=str(error))
+        logger.warning("job not enqueued, left to the sweep", job_id=job.id, reason=str(error))
         return False
     return True

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ConcurrencyLimitError(ProxyError):
-    """All slots of the receiver are taken. `slot_delay_seconds` says when to try again."""
+    """All slots of the receiver are taken. `consecutive_unanswered` is as in ReceiverHealth."""
 
     def __init__(self, consecutive_unanswered: int) -> None:
         super().__init__("the receiver has its maximum of requests in flight")
