@@ -200,7 +200,7 @@ def _replay(options: argparse.Namespace) -> int:
     settings = _build_settings(options)
     result = run_seed(options.seed, settings, script=script)
     if result.violation is not None and options.shrink:
-        result = shrink(result, settings, report=lambda text: print(text, file=sys.stderr))  # noqa: T201
+        result = shrink(result, settings, report=lambda text: print(text, file=sys.stderr))  # noqa: T201 - shown
     shown = run_seed(
         options.seed,
         replace(settings, keeps_steps=True),

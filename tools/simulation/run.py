@@ -237,9 +237,8 @@ def logs_in_trace(scheduler: Scheduler, trace: Trace) -> Iterator[None]:
     """Silence the log, or show it in the trace if that keeps its steps."""
     inner = logger._logger  # noqa: SLF001 - Powertools gives no other access to its handlers
     level, handlers = inner.level, list(inner.handlers)
-    keeps_steps = trace._keeps_steps  # noqa: SLF001
-    inner.setLevel(logging.DEBUG if keeps_steps else logging.CRITICAL + 1)
-    inner.handlers = [_TraceHandler(scheduler, trace)] if keeps_steps else []
+    inner.setLevel(logging.DEBUG if trace.keeps_steps else logging.CRITICAL + 1)
+    inner.handlers = [_TraceHandler(scheduler, trace)] if trace.keeps_steps else []
     try:
         yield
     finally:

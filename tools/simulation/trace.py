@@ -25,7 +25,7 @@ class Trace:
     def __init__(self, *, keeps_steps: bool = False) -> None:
         self.steps: list[Step] = []
         self.count = 0
-        self._keeps_steps = keeps_steps
+        self.keeps_steps = keeps_steps
         self._hash = hashlib.blake2b(digest_size=8)
         self._unhashed: list[str] = []
 
@@ -35,12 +35,12 @@ class Trace:
         self._unhashed.append(f"{at:.6f} {actor} {text} {choice}\n")
         if len(self._unhashed) >= _HASHED_STEPS:
             self._update_hash()
-        if self._keeps_steps:
+        if self.keeps_steps:
             self.steps.append(Step(at, actor, text, choice))
 
     def remark(self, at: float, actor: str, text: str) -> None:
         """Add an explanation that does not count for the hash."""
-        if self._keeps_steps:
+        if self.keeps_steps:
             self.steps.append(Step(at, actor, f"  {text}", ""))
 
     @property

@@ -22,7 +22,7 @@ class FakeSqs:
     def send_message(self, **request: Any) -> None:
         self.accepted.append((request["QueueUrl"], request["MessageBody"]))
 
-    def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> dict[str, Any]:  # noqa: N803
+    def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> dict[str, Any]:  # noqa: N803 - names of boto3
         count = self.failures.pop(0) if self.failures else 0
         self.sizes.append(len(Entries))
         self.accepted += [(QueueUrl, entry["MessageBody"]) for entry in Entries[count:]]

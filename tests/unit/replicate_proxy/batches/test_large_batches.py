@@ -142,7 +142,7 @@ def test_expansion_waits_while_creates_are_refused(batches: LargeBatches) -> Non
     batches.pauses.pauses.clear()
     batches.run()
     assert len(batches.list_jobs()) == 3
-    assert batches.get(batch).large.rejected == 0  # type: ignore[union-attr]
+    assert batches.get(batch).large.rejected == 0  # type: ignore[union-attr] # it is a large one
 
 
 def test_lines_beyond_the_limit_are_reported(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +353,7 @@ def test_batch_that_runs_for_longer_than_it_is_kept_is_removed_after_its_webhook
     batches.clock.advance(minutes=90)
     batches.end_jobs()
     batches.run()
-    assert batches.get(batch).large.is_completed  # type: ignore[union-attr]
+    assert batches.get(batch).large.is_completed  # type: ignore[union-attr] # it is a large one
     assert batches.deliveries.deliveries
 
     batches.clock.advance(minutes=13)
@@ -452,6 +452,6 @@ def test_failure_of_one_batch_does_not_stop_another(batches: LargeBatches) -> No
     broken, batch = batches.create(make_lines(1)), batches.create(make_lines(2))
     large = batches.get(broken).large
     assert large is not None
-    batches.objects.objects[large.object_key] = None  # type: ignore[assignment]
+    batches.objects.objects[large.object_key] = None  # type: ignore[assignment] # an object that is gone
     batches.run()
     assert {job.batch_id for job in batches.list_jobs()} == {batch.id}

@@ -139,7 +139,7 @@ def test_results_whose_lines_are_gone_start_one_upload(batches: LargeBatches) ->
         batches.clock.advance(1)
         return start_upload(key)
 
-    batches.objects.start_upload = start  # type: ignore[method-assign]
+    batches.objects.start_upload = start  # type: ignore[method-assign] # this test only
     batches.run()
     large = get_large(batches, batch)
     assert (len(batches.objects.uploads), large.phase) == (1, BatchPhase.WRITING)

@@ -318,7 +318,7 @@ def test_failing_deletion_does_not_stop_others(
             raise ValueError("a bug")
         return remove_all(prefix)
 
-    stored.sweep._objects.remove_all = fail_once  # type: ignore[method-assign]
+    stored.sweep._objects.remove_all = fail_once  # type: ignore[method-assign] # this test only
 
     assert stored.run_sweep() == {"failed": 1, "emptied": 1}
     assert MetricsReader(capsys).sum(Metric.DELETION_FAILED, reason="unexpected") == 1

@@ -217,7 +217,7 @@ def interleave(admin_api: AdminApi, act: Callable[[], object], times: int = 1) -
             remaining.pop()()
         return save(key)
 
-    admin_api.keys.save = save_after_other_operator  # type: ignore[method-assign]
+    admin_api.keys.save = save_after_other_operator  # type: ignore[method-assign] # this test only
 
 
 def test_concurrent_updates_keep_each_others_fields(admin_api: AdminApi) -> None:

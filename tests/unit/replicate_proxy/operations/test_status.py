@@ -151,7 +151,7 @@ def test_token_is_tried_once_a_minute_and_not_while_the_breaker_is_open(admin_ap
 
     admin_api.call("POST", "breaker/trip", {})
     status = admin_api.replicate_status
-    status._checks.put("token", status._checks.find("token"), 0)  # type: ignore[arg-type]
+    status._checks.put("token", status._checks.find("token"), 0)  # type: ignore[arg-type] # it was found above
 
     assert read_accounts(admin_api)[None]["token"]["state"] == "valid"
 

@@ -248,7 +248,7 @@ def test_earlier_job_is_unknown_while_its_key_cannot_be_read(api: PredictionApi)
     def fail(*_arguments: Any, **_options: Any) -> None:
         raise RetryableError("the table is unavailable")
 
-    api.pipeline.idempotency.find = fail  # type: ignore[method-assign]
+    api.pipeline.idempotency.find = fail  # type: ignore[method-assign] # this test only
     body = {"version": VERSION, "input": {}}
 
     assert api.post(body=body, headers={"idempotency-key": "k"})[0] == 503

@@ -54,7 +54,7 @@ class _LogsClient:
     def get_paginator(self, _: str) -> "_LogsClient":
         return self
 
-    def paginate(self, *, logGroupName: str, startTime: int) -> list[dict[str, Any]]:  # noqa: N803
+    def paginate(self, *, logGroupName: str, startTime: int) -> list[dict[str, Any]]:  # noqa: N803 - names of boto3
         assert logGroupName == "/aws/lambda/x"
         return [{"events": [event for event in self.events if event["timestamp"] >= startTime]}]
 

@@ -84,7 +84,7 @@ class KeySchema:
             )
         if len(content) > limit // 4 and _content_bytes(content) > limit:
             raise _long_key(limit, is_partition=attribute == self.partition)
-        return content  # type: ignore[no-any-return]
+        return content  # type: ignore[no-any-return] # a text or bytes, as `kind` says
 
 
 def _mismatched_key() -> RejectedError:

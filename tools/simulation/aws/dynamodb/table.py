@@ -131,7 +131,7 @@ class Index:
 
     def has_entry_up_to(self, sort_key: Scalar) -> bool:
         """Return whether an item is or will be in the index with a sort key up to the given one."""
-        return bool(self._sort_keys) and self._sort_keys[0] <= sort_key  # type: ignore[operator]
+        return bool(self._sort_keys) and self._sort_keys[0] <= sort_key  # type: ignore[operator] # of one type in an index
 
     def _replace(self, key: Key, current: _IndexEntry | None, new: _IndexEntry | None) -> None:
         """Note what the index has or will have for an item."""
@@ -218,7 +218,7 @@ class Table:
                 old.item if old else None,
                 new.item if new else None,
                 now,
-                lambda name=name: self._choices().index_lag(self.schema.name, name),  # type: ignore[misc]
+                lambda name=name: self._choices().index_lag(self.schema.name, name),  # type: ignore[misc] # a lambda with a default
             )
         self._record(key, old, new, is_expiry=is_expiry)
         for observe in self.observers:

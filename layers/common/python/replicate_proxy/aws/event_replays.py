@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_events import EventBridgeClient
+    from types_boto3_events.type_defs import ListReplaysRequestTypeDef
 
 _NOT_FOUND = frozenset({"ResourceNotFoundException"})
 _CONFLICT = frozenset({"IllegalStatusException"})
@@ -67,10 +68,10 @@ class EventBridgeReplays:
 
     def list(self) -> Sequence[Replay]:
         replays: list[Replay] = []
-        request: dict[str, str] = {"EventSourceArn": self._addresses.archive}
+        request: ListReplaysRequestTypeDef = {"EventSourceArn": self._addresses.archive}
         while True:
             with translate_aws_errors("list replays", not_found=_NOT_FOUND, permanent=_PERMANENT):
-                page: Mapping[str, Any] = self._client.list_replays(**request)  # type: ignore[arg-type]
+                page = self._client.list_replays(**request)
             replays += [
                 self._build_replay(found["ReplayName"], found)
                 for found in page["Replays"]

@@ -26,7 +26,7 @@ class S3TenantObjects:
         self._kind = kind
         self._build_prefix = build_prefix
 
-    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> Page:  # noqa: ARG002
+    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> Page:  # noqa: ARG002 - the interface
         prefix = self._build_prefix(tenant)
         with translate_aws_errors("list objects of tenant"):
             listing = self._client.list_objects_v2(

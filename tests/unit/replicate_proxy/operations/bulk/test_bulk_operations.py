@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 S = JobStatus
 START = NOW + timedelta(hours=1)
-RUN_TIME = timedelta(seconds=20)
 
 
 @pytest.fixture
