@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, build_page_url, decode_cursor, decode_id_cursor
+from replicate_proxy.api.query_parameters import parse_limit
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.contracts.predictions import build_batch_view
-from replicate_proxy.errors import RetryableError, parameter_error
+from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import logger
 from replicate_proxy.services.batch_reader import BatchState
 from replicate_proxy.services.batch_views import summarize_batch
@@ -33,7 +33,6 @@ _MAX_LIMIT = 20
 _MAX_SLICE_DIGITS = 6
 # Until there may be more lines of a batch that is being expanded.
 _RETRY_AFTER_SECONDS = 5
-_LIMIT_PATTERN = re.compile(r"[0-9]{1,3}")
 
 
 def add_batch_write_routes(
@@ -134,10 +133,7 @@ def _parse_slice_number(text: str) -> int:
 
 def parse_batch_limit(request: Request) -> int:
     """Return how many batches a page has."""
-    text = request.query.get("limit", str(_MAX_LIMIT))
-    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= _MAX_LIMIT:
-        raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_LIMIT}")
-    return int(text)
+    return parse_limit(request, default=_MAX_LIMIT, maximum=_MAX_LIMIT)
 
 
 def _build_response(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Tenant names are parts of table keys and object keys, so they must not contain `#`, `/` or `.`.
 _NAME_PATTERN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+TENANT_NAME_RULE = "must be 1 to 63 lower-case letters, digits and inner hyphens"
+"""What `is_tenant_name` asks for, to say so."""
 _CACHE_TTL = timedelta(minutes=1)
 # As long as keys count that cannot be read again.
 _MAX_KNOWN_AGE = timedelta(minutes=5)
@@ -28,7 +30,7 @@ _MAX_CACHED_TENANTS = 1000
 
 
 def is_tenant_name(name: str) -> bool:
-    """Return whether the name is 1 to 63 lower-case letters, digits and inner hyphens."""
+    """Return whether the name of a tenant follows TENANT_NAME_RULE."""
     return _NAME_PATTERN.fullmatch(name) is not None
 
 

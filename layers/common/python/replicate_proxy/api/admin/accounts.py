@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutReplicateTokenBody
+from replicate_proxy.api.admin.bodies import PutReplicateTokenBody
+from replicate_proxy.api.admin.tenant_names import parse_tenant_name
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant_name
-from replicate_proxy.errors import field_error
 from replicate_proxy.operations.accounts import calculate_deletion
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def add_account_routes(
     @router.get(_PATH)
     def get_token(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        tenant = _parse_tenant(request)
+        tenant = parse_tenant_name(request)
         found = accounts.get(tenant)
         breaker = get_breaker(tenant, found.current.name).describe() if found.current else None
         return json_response(200, {**build_account_view(tenant, found), "breaker": breaker})
@@ -41,14 +40,14 @@ def add_account_routes(
     @router.put(_PATH)
     def put_token(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        tenant = _parse_tenant(request)
+        tenant = parse_tenant_name(request)
         body = parse_body(PutReplicateTokenBody, request.json())
         return json_response(200, build_account_view(tenant, accounts.put(tenant, body.token)))
 
     @router.delete(_PATH)
     def delete_token(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        accounts.delete(_parse_tenant(request))
+        accounts.delete(parse_tenant_name(request))
         return json_response(204, None)
 
 
@@ -66,10 +65,3 @@ def build_account_view(tenant: str, accounts: TenantAccounts) -> dict[str, Any]:
             for retired in accounts.retired
         ],
     }
-
-
-def _parse_tenant(request: Request) -> str:
-    name = request.path_params["name"]
-    if not is_tenant_name(name):
-        raise field_error("name", TENANT_NAME_RULE)
-    return name

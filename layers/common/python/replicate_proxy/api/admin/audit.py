@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.http import json_response, text_response
 from replicate_proxy.api.pagination import build_page, decode_cursor
-from replicate_proxy.api.query_parameters import parse_time_parameter
+from replicate_proxy.api.query_parameters import parse_limit, parse_time_parameter
 from replicate_proxy.audit.model import AuditAction, AuditFilter, is_position
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_optional_timestamp
@@ -27,7 +26,6 @@ _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 100
 _MAX_EXPORT_LIMIT = 1000
 _MAX_EXPORT_CHARACTERS = 1_500_000
-_LIMIT_PATTERN = re.compile(r"[0-9]{1,4}")
 _JSON_STATES = ("parameters", "before", "after")
 _PARAMETERS = ("action", "key_id", "tenant", "target", "since", "until", "format", "limit", "cursor")
 
@@ -41,7 +39,7 @@ def add_audit_routes(router: Router, trail: AuditTrail) -> None:
         audit_filter, position = _parse_filter(request), _parse_cursor(request)
         if _is_export(request):
             return _export(request, trail, audit_filter, position)
-        limit = _parse_limit(request, _DEFAULT_LIMIT, _MAX_LIMIT)
+        limit = parse_limit(request, default=_DEFAULT_LIMIT, maximum=_MAX_LIMIT)
         page = trail.list_records(audit_filter, before_position=position, limit=limit)
         results = [build_audit_view(record) for record in page.records]
         return json_response(200, build_page(request, results, _to_cursor(page.next_position)))
@@ -62,7 +60,7 @@ def build_audit_view(record: AuditRecord) -> dict[str, Any]:
 
 def _export(request: Request, trail: AuditTrail, audit_filter: AuditFilter, position: str | None) -> Response:
     """Return one record a line. The header Link names the next part, if there is one."""
-    limit = _parse_limit(request, _MAX_EXPORT_LIMIT, _MAX_EXPORT_LIMIT)
+    limit = parse_limit(request, default=_MAX_EXPORT_LIMIT, maximum=_MAX_EXPORT_LIMIT)
     lines: list[str] = []
     characters = 0
     while True:
@@ -126,10 +124,3 @@ def _is_export(request: Request) -> bool:
     if name not in {"json", "jsonl"}:
         raise parameter_error("format", "must be json or jsonl")
     return name == "jsonl"
-
-
-def _parse_limit(request: Request, default: int, maximum: int) -> int:
-    text = request.query.get("limit", str(default))
-    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= maximum:
-        raise parameter_error("limit", f"must be a whole number from 1 to {maximum}")
-    return int(text)

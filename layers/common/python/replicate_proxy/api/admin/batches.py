@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE
+from replicate_proxy.api.admin.tenant_names import parse_tenant_parameter
 from replicate_proxy.api.batches import parse_batch_limit
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_id_cursor
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant_name
-from replicate_proxy.errors import parameter_error
 from replicate_proxy.services.batch_views import summarize_batch
 
 if TYPE_CHECKING:
@@ -26,9 +24,7 @@ def add_admin_batch_routes(router: Router, batches: BatchList, clock: Clock) -> 
     @router.get("/admin/batches", query=("tenant", "limit", "cursor"))
     def list_batches(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        tenant = request.query.get("tenant") or None
-        if tenant is not None and not is_tenant_name(tenant):
-            raise parameter_error("tenant", TENANT_NAME_RULE)
+        tenant = parse_tenant_parameter(request)
         before_id = decode_id_cursor(request.query.get("cursor") or None)
         found = batches.read(tenant, before_id=before_id, limit=parse_batch_limit(request))
         now = clock.now()

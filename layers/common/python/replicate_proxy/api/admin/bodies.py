@@ -18,7 +18,7 @@ from replicate_proxy.api.validation import RequestBody, UtcTime, describe_patter
 from replicate_proxy.auth.ip_ranges import normalize_ip_range
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Scope
-from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.auth.tenants import TENANT_NAME_RULE, is_tenant_name
 from replicate_proxy.budgets.model import BudgetLimits
 from replicate_proxy.concurrency.model import MAX_CONCURRENCY
 from replicate_proxy.costs.money import parse_usd
@@ -32,7 +32,6 @@ from replicate_proxy.pauses.pause import PausedActivity, PauseMode
 
 _DAY_SECONDS = 24 * 3600
 _MAX_OVERLAP_SECONDS = int(MAX_ROTATION_OVERLAP / timedelta(seconds=1))
-TENANT_NAME_RULE = "must be 1 to 63 lower-case letters, digits and inner hyphens"
 
 
 def _require_tenant_name(name: str) -> str:

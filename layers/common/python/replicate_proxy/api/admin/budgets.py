@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutBudgetBody
+from replicate_proxy.api.admin.bodies import PutBudgetBody
 from replicate_proxy.api.admin.stage import get_stage
+from replicate_proxy.api.admin.tenant_names import parse_tenant_name
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.budgets.gate import build_state_view
 from replicate_proxy.budgets.model import BudgetOwner, BudgetPeriod
 from replicate_proxy.costs.money import format_usd
-from replicate_proxy.errors import field_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +28,10 @@ def add_budget_routes(router: Router, budgets: BudgetService) -> None:
     def find_key(request: Request) -> BudgetOwner:
         return budgets.find_owner_of_key(request.path_params["id"])
 
-    _add_routes(router, "/admin/tenants/{name}/budget", budgets, _parse_tenant)
+    def find_tenant(request: Request) -> BudgetOwner:
+        return BudgetOwner(parse_tenant_name(request))
+
+    _add_routes(router, "/admin/tenants/{name}/budget", budgets, find_tenant)
     _add_routes(router, "/admin/keys/{id}/budget", budgets, find_key)
 
 
@@ -54,13 +56,6 @@ def _add_routes(
         request.principal.require(Scope.ADMIN)
         budgets.delete(find_owner(request), get_stage(request))
         return json_response(204, None)
-
-
-def _parse_tenant(request: Request) -> BudgetOwner:
-    name = request.path_params["name"]
-    if not is_tenant_name(name):
-        raise field_error("name", TENANT_NAME_RULE)
-    return BudgetOwner(name)
 
 
 def _show(budgets: BudgetService, owner: BudgetOwner) -> Response:

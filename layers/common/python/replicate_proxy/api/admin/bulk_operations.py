@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import BulkOperationBody
@@ -12,10 +11,11 @@ from replicate_proxy.api.admin.job_filters import parse_filter_fields
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_id_cursor
 from replicate_proxy.api.predictions.headers import parse_idempotency_key
+from replicate_proxy.api.query_parameters import parse_limit
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
-from replicate_proxy.errors import NotFoundError, parameter_error
+from replicate_proxy.errors import NotFoundError
 from replicate_proxy.ids import is_id
 from replicate_proxy.operations.bulk.model import JobOutcome, describe_filter
 from replicate_proxy.operations.bulk.service import IdempotencyKey
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_LIMIT = 20
 _MAX_LIMIT = 100
-_LIMIT_PATTERN = re.compile(r"[0-9]{1,3}")
 _OPERATIONS = "/admin/bulk-operations"
 
 
@@ -54,7 +53,8 @@ def add_bulk_operation_routes(router: Router, operations: BulkService, clock: Cl
     @router.get(_OPERATIONS, query=("limit", "cursor"))
     def list_bulk_operations(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        limit, before_id = _parse_limit(request), decode_id_cursor(request.query.get("cursor"))
+        limit = parse_limit(request, default=_DEFAULT_LIMIT, maximum=_MAX_LIMIT)
+        before_id = decode_id_cursor(request.query.get("cursor"))
         found = operations.list_newest(before_id=before_id, limit=limit + 1)
         page = found[:limit]
         next_position = (page[-1].id,) if len(found) > limit else None
@@ -130,10 +130,3 @@ def _parse_key(request: Request, body: BulkOperationBody) -> IdempotencyKey | No
         return None
     text = json.dumps(body.model_dump(mode="json"), sort_keys=True)
     return IdempotencyKey(key, hashlib.sha256(text.encode()).hexdigest())
-
-
-def _parse_limit(request: Request) -> int:
-    text = request.query.get("limit", str(_DEFAULT_LIMIT))
-    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= _MAX_LIMIT:
-        raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_LIMIT}")
-    return int(text)

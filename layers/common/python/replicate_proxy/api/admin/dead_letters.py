@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import DiscardBody, RedriveBody
 from replicate_proxy.api.http import json_response
+from replicate_proxy.api.query_parameters import parse_limit
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_timestamp
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_PEEK_LIMIT = 10
 _MAX_PEEK_LIMIT = 100
-_LIMIT_PATTERN = re.compile(r"[0-9]{1,5}")
 
 
 def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> None:
@@ -32,7 +31,8 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
     @router.get("/admin/queues/{name}/dead-letters", query=("limit", "body"))
     def peek_dead_letters(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        peeked = dead_letters.peek(request.path_params["name"], limit=_parse_limit(request)).messages
+        limit = parse_limit(request, default=_DEFAULT_PEEK_LIMIT, maximum=_MAX_PEEK_LIMIT)
+        peeked = dead_letters.peek(request.path_params["name"], limit=limit).messages
         with_body = _parse_body_flag(request)
         results = [build_dead_letter_view(dead_letter, with_body=with_body) for dead_letter in peeked]
         return json_response(200, {"results": results})
@@ -76,13 +76,6 @@ def _parse_body_flag(request: Request) -> bool:
     if text not in {"true", "false"}:
         raise parameter_error("body", "must be true or false")
     return text == "true"
-
-
-def _parse_limit(request: Request) -> int:
-    text = request.query.get("limit", str(_DEFAULT_PEEK_LIMIT))
-    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= _MAX_PEEK_LIMIT:
-        raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_PEEK_LIMIT}")
-    return int(text)
 
 
 def _parse_message_body(body: str) -> Any:

@@ -6,9 +6,8 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE
-from replicate_proxy.auth.tenants import is_tenant_name
-from replicate_proxy.clock import parse_timestamp
+from replicate_proxy.api.query_parameters import TIME_RULE, parse_time
+from replicate_proxy.auth.tenants import TENANT_NAME_RULE, is_tenant_name
 from replicate_proxy.errors import field_error, parameter_error
 from replicate_proxy.ids import is_id
 from replicate_proxy.jobs.job_filter import JobFilter
@@ -117,9 +116,6 @@ class _FilterParser:
         if not text:
             return None
         try:
-            # A plus sign that the client did not escape arrives as a space.
-            return parse_timestamp(text.replace(" ", "+"))
+            return parse_time(text)
         except ValueError:
-            raise self._build_error(
-                name, "must be an ISO-8601 time with an offset", error_type="invalid_time"
-            ) from None
+            raise self._build_error(name, TIME_RULE, error_type="invalid_time") from None

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.job_filters import FILTER_PARAMETERS, parse_filter_parameters
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.pagination import build_page, decode_id_cursor
+from replicate_proxy.api.query_parameters import parse_limit
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_optional_timestamp, format_timestamp
 from replicate_proxy.costs.money import format_usd
-from replicate_proxy.errors import NotFoundError, parameter_error
+from replicate_proxy.errors import NotFoundError
 from replicate_proxy.ids import is_id
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 100
-_LIMIT_PATTERN = re.compile(r"[0-9]{1,3}")
 JOB = "/admin/jobs/{tenant}/{id}"
 _PARAMETERS = ("id", *FILTER_PARAMETERS, "limit", "cursor")
 
@@ -51,7 +50,7 @@ def add_job_routes(
         page = search.search(
             parse_filter_parameters(request.query, clock.now()),
             before_id=decode_id_cursor(request.query.get("cursor")),
-            limit=_parse_limit(request),
+            limit=parse_limit(request, default=_DEFAULT_LIMIT, maximum=_MAX_LIMIT),
         )
         results = [build_job_view(job) for job in page.jobs]
         next_position = (page.next_before_id,) if page.next_before_id else None
@@ -151,10 +150,3 @@ def parse_job_id(request: Request) -> str:
     if not is_id(job_id):
         raise NotFoundError("no such job")
     return job_id
-
-
-def _parse_limit(request: Request) -> int:
-    text = request.query.get("limit", str(_DEFAULT_LIMIT))
-    if not _LIMIT_PATTERN.fullmatch(text) or not 1 <= int(text) <= _MAX_LIMIT:
-        raise parameter_error("limit", f"must be a whole number from 1 to {_MAX_LIMIT}")
-    return int(text)

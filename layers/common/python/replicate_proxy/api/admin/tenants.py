@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutTenantBody
+from replicate_proxy.api.admin.bodies import PutTenantBody
 from replicate_proxy.api.admin.stage import get_stage
+from replicate_proxy.api.admin.tenant_names import parse_tenant_name
 from replicate_proxy.api.http import json_response
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import ImageDefaults, is_tenant_name
-from replicate_proxy.errors import field_error
+from replicate_proxy.auth.tenants import ImageDefaults
 from replicate_proxy.operations.tenants import describe_tenant
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def add_tenant_routes(router: Router, tenants: TenantService) -> None:
     @router.put("/admin/tenants/{name}")
     def put_tenant(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        name = request.path_params["name"]
-        if not is_tenant_name(name):
-            raise field_error("name", TENANT_NAME_RULE)
+        name = parse_tenant_name(request)
         body = parse_body(PutTenantBody, request.json())
         tenant = tenants.put(
             name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE
+from replicate_proxy.api.admin.tenant_names import parse_tenant_parameter
 from replicate_proxy.api.usage import (
     USAGE_PARAMETERS,
     build_usage_response,
@@ -13,8 +13,6 @@ from replicate_proxy.api.usage import (
     parse_groups,
 )
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import is_tenant_name
-from replicate_proxy.errors import parameter_error
 from replicate_proxy.usage.report import MAX_DAYS, MAX_DAYS_OF_ALL_TENANTS, UsageGroup
 
 if TYPE_CHECKING:
@@ -30,9 +28,7 @@ def add_admin_usage_routes(router: Router, usage: UsageReader, clock: Clock) -> 
     @router.get("/admin/usage", query=("tenant", *USAGE_PARAMETERS))
     def get_usage(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
-        tenant = request.query.get("tenant") or None
-        if tenant is not None and not is_tenant_name(tenant):
-            raise parameter_error("tenant", TENANT_NAME_RULE)
+        tenant = parse_tenant_parameter(request)
         max_days = MAX_DAYS_OF_ALL_TENANTS if tenant is None else MAX_DAYS
         first_day, last_day = parse_days(request, clock.now().date(), max_days=max_days)
         group_by, file_format = parse_groups(request, tuple(UsageGroup)), parse_format(request)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.bodies import TENANT_NAME_RULE, PutConcurrencyBody
+from replicate_proxy.api.admin.bodies import PutConcurrencyBody
 from replicate_proxy.api.validation import parse_body
-from replicate_proxy.auth.tenants import is_tenant_name
+from replicate_proxy.auth.tenants import TENANT_NAME_RULE, is_tenant_name
 from replicate_proxy.concurrency.model import parse_model, parse_tenant
 from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import UnknownNameError, field_error

@@ -7,7 +7,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import (
-    TENANT_NAME_RULE,
     CreateKeyBody,
     PauseBody,
     PutBudgetBody,
@@ -21,7 +20,7 @@ from replicate_proxy.api.admin.stage import get_stage
 from replicate_proxy.api.validation import parse_body
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP
 from replicate_proxy.auth.principal import Scope
-from replicate_proxy.auth.tenants import ImageDefaults, Tenant, is_tenant_name
+from replicate_proxy.auth.tenants import TENANT_NAME_RULE, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
 from replicate_proxy.console.page import Form
 from replicate_proxy.console.pages.concurrency import find_limit
