@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.accounts.directory import CurrentAccount, RetiredAccount, TenantAccounts
 from replicate_proxy.aws.versioned_document import VersionedDocument
-from replicate_proxy.errors import ConflictError, PermanentError
+from replicate_proxy.errors import PermanentError
 from replicate_proxy.stored_fields import build_from_stored
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from replicate_proxy.accounts.directory import AccountsByTenant
     from replicate_proxy.aws.control_table import ControlTable
 
-_MAX_ATTEMPTS = 5
 # An item has at most 400 kB (Amazon DynamoDB, quotas): thousands of tenants with accounts.
 _MAX_DOCUMENT_BYTES = 380_000
 
@@ -33,17 +31,14 @@ class DynamoAccountStore:
         return _decode(self._document.read().text)
 
     def change(self, tenant: str, change: Callable[[TenantAccounts], TenantAccounts]) -> TenantAccounts:
-        for _ in range(_MAX_ATTEMPTS):
-            version = self._document.read()
-            accounts = _decode(version.text)
-            changed = change(accounts.get(tenant, TenantAccounts()))
-            text = _encode({**accounts, tenant: changed})
-            if len(text.encode()) > max(_MAX_DOCUMENT_BYTES, len(version.text.encode())):
+        def change_document(text: str) -> str:
+            accounts = _decode(text)
+            changed = _encode({**accounts, tenant: change(accounts.get(tenant, TenantAccounts()))})
+            if len(changed.encode()) > max(_MAX_DOCUMENT_BYTES, len(text.encode())):
                 raise PermanentError("there is no room for the accounts of further tenants")
-            with suppress(ConflictError):
-                self._document.replace(text, revision=version.revision)
-                return changed
-        raise ConflictError("the accounts keep changing")
+            return changed
+
+        return _decode(self._document.change(change_document)).get(tenant, TenantAccounts())
 
 
 def _encode(accounts: AccountsByTenant) -> str:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.versioned_document import VersionedDocument
-from replicate_proxy.errors import ConflictError
 from replicate_proxy.pauses.pause import Pause, PausedActivity, PauseMode
 from replicate_proxy.stored_fields import build_from_stored
 
@@ -18,7 +16,6 @@ if TYPE_CHECKING:
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.pauses.pause import Pauses
 
-_MAX_ATTEMPTS = 5
 _DOCUMENT_NAMES = {PausedActivity.PREDICTIONS: "PAUSES", PausedActivity.DELIVERIES: "DELIVERY-PAUSES"}
 
 
@@ -38,17 +35,7 @@ class DynamoPauseStore:
         return self._change(lambda pauses: {name: pauses[name] for name in pauses if name != tenant})
 
     def _change(self, change: Callable[[Pauses], Pauses]) -> Pauses:
-        """Apply the change to what is stored; applying it twice has the same effect.
-
-        Raises ConflictError if others keep changing the pauses.
-        """
-        for _ in range(_MAX_ATTEMPTS):
-            version = self._document.read()
-            pauses = change(_decode(version.text))
-            with suppress(ConflictError):
-                self._document.replace(_encode(pauses), revision=version.revision)
-                return pauses
-        raise ConflictError("the pauses keep changing")
+        return _decode(self._document.change(lambda text: _encode(change(_decode(text)))))
 
 
 def _encode(pauses: Pauses) -> str:

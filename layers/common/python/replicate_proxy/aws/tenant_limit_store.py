@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.versioned_document import VersionedDocument
-from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_proxy.aws.control_table import ControlTable
     from replicate_proxy.concurrency.ports import TenantLimits
-
-_MAX_ATTEMPTS = 5
 
 
 class DynamoTenantLimitStore:
@@ -34,14 +30,7 @@ class DynamoTenantLimitStore:
         return self._change(lambda limits: {name: limits[name] for name in limits if name != tenant})
 
     def _change(self, change: Callable[[TenantLimits], TenantLimits]) -> TenantLimits:
-        """Apply the change to what is stored. Raises ConflictError if others keep changing the limits."""
-        for _ in range(_MAX_ATTEMPTS):
-            version = self._document.read()
-            limits = change(_decode(version.text))
-            with suppress(ConflictError):
-                self._document.replace(json.dumps(dict(limits)), revision=version.revision)
-                return limits
-        raise ConflictError("the limits of tenants keep changing")
+        return _decode(self._document.change(lambda text: json.dumps(dict(change(_decode(text))))))
 
 
 def _decode(text: str) -> TenantLimits:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from replicate_proxy.aws.control_table import ConditionFailedError
 from replicate_proxy.errors import ConflictError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.aws.control_table import ControlTable, Record
+
+_MAX_ATTEMPTS = 5
 
 
 class Version(NamedTuple):
@@ -49,6 +54,19 @@ class VersionedDocument:
             if stored != Version(text, revision + 1):
                 raise ConflictError(f"{self._key} has changed") from error
             return stored
+
+    def change(self, change: Callable[[str], str]) -> str:
+        """Store what the change makes of the text, and return it. The change may be applied again.
+
+        Raises ConflictError if others keep changing the document.
+        """
+        for _ in range(_MAX_ATTEMPTS):
+            version = self.read()
+            text = change(version.text)
+            with suppress(ConflictError):
+                self.replace(text, revision=version.revision)
+                return text
+        raise ConflictError(f"{self._key} keeps changing")
 
 
 def _version_from_record(record: Record) -> Version:
