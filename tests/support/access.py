@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, UsageLimits
 from replicate_proxy.auth.principal import DEFAULT_SCOPES
 from replicate_proxy.errors import ConflictError, DuplicateError, RetryableError
-from replicate_proxy.operations.ports import Stage, UsageKey
+from replicate_proxy.operations.ports import Stage, UsagePlanKey
 from tests.support.clock import NOW
 
 if TYPE_CHECKING:
@@ -111,10 +111,10 @@ class FakeGateway:
     flushed_stages: list[Stage] = field(default_factory=list)
     can_flush: bool = True
 
-    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsagePlanKey:
         self.limits_by_label[label] = limits
         self.stages.add(stage)
-        return UsageKey(id=label, value=f"value-of-{label}")
+        return UsagePlanKey(id=label, value=f"value-of-{label}")
 
     def delete_key(self, usage_key_id: str) -> None:
         self.limits_by_label.pop(usage_key_id, None)

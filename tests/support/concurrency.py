@@ -11,7 +11,7 @@ from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.limits import ConcurrencyLimits
-from replicate_proxy.concurrency.line import Line
+from replicate_proxy.concurrency.line import WaitingLine
 from replicate_proxy.concurrency.releases import SlotReleaser
 from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.jobs.timeouts import JobTimeouts
@@ -83,7 +83,7 @@ class Concurrency:
             default_for_tenants=default_for_tenants,
             cache_seconds=0,
         )
-        self.line = Line(self.slots, self.limits, self.queue)
+        self.line = WaitingLine(self.slots, self.limits, self.queue)
         self.gate = SlotGate(
             updater=self.updater,
             store=self.slots,

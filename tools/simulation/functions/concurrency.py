@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.limits import ConcurrencyLimits
-from replicate_proxy.concurrency.line import Line
+from replicate_proxy.concurrency.line import WaitingLine
 from replicate_proxy.concurrency.repair import SlotRepair
 from tools.simulation.concurrency_invariants import StaticEntries
 from tools.simulation.resources import Table
@@ -22,8 +22,8 @@ def build_limits(components: Components) -> ConcurrencyLimits:
     )
 
 
-def build_line(components: Components, limits: ConcurrencyLimits) -> Line:
-    return Line(components.slots, limits, components.dispatch_queue)
+def build_line(components: Components, limits: ConcurrencyLimits) -> WaitingLine:
+    return WaitingLine(components.slots, limits, components.dispatch_queue)
 
 
 def build_gate(components: Components) -> SlotGate | None:

@@ -9,6 +9,8 @@ from replicate_proxy.observability import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from datetime import datetime
 
 
 class WorkerStarter(Protocol):
@@ -16,6 +18,14 @@ class WorkerStarter(Protocol):
 
     def start(self) -> None:
         """Raise RetryableError or PermanentError if that failed: the sweep will start it."""
+        ...
+
+
+class WorkerLease(Protocol):
+    """Keeps two workers from running at the same time."""
+
+    def hold(self, until: datetime) -> AbstractContextManager[bool]:
+        """Hold the lease for the block, and yield whether it was free."""
         ...
 
 

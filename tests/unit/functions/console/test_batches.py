@@ -9,8 +9,8 @@ import boto3
 
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.batches.model import (
+    BatchLine,
     BatchPhase,
-    Line,
     LineStatus,
     dump_lines,
     name_lines_object,
@@ -64,8 +64,8 @@ def test_large_batch_is_shown_with_its_lines_and_canceled(operator: Browser, ten
     now = truncate_to_milliseconds(datetime.now(UTC))
     batch_id = generate_id(now)
     lines = [
-        Line(number=1, custom_id="first"),
-        Line(number=2, custom_id="<b>", status=LineStatus.REJECTED, error="The line is not valid JSON"),
+        BatchLine(number=1, custom_id="first"),
+        BatchLine(number=2, custom_id="<b>", status=LineStatus.REJECTED, error="The line is not valid JSON"),
     ]
     job = store_job(
         make_job(

@@ -10,7 +10,7 @@ import pytest
 from replicate_proxy.auth.keys import UsageLimits
 from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.operations.ports import UsageKey
+from replicate_proxy.operations.ports import UsagePlanKey
 from tests.support.access import FakeGateway, FakeTenantStore
 from tests.support.admin_api import AdminApi
 from tests.support.clock import NOW
@@ -159,7 +159,7 @@ class NumberedGateway(FakeGateway):
 
     count: int = 0
 
-    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsagePlanKey:
         self.count += 1
         return super().create_key(f"{label}-{self.count}", limits, stage)
 

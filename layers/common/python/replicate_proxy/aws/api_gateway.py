@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.observability import logger
-from replicate_proxy.operations.ports import Stage, UsageKey
+from replicate_proxy.operations.ports import Stage, UsagePlanKey
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -38,7 +38,7 @@ class ApiGateway:
         self._client = client
         self._prefix = prefix
 
-    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsagePlanKey:
         with _translate_errors("add key to usage plan"):
             plan_id = self._find_or_create_plan(limits, stage)
             value = secrets.token_urlsafe(32)
@@ -46,7 +46,7 @@ class ApiGateway:
                 "id"
             ]
             self._client.create_usage_plan_key(usagePlanId=plan_id, keyId=key_id, keyType="API_KEY")
-        return UsageKey(key_id, value)
+        return UsagePlanKey(key_id, value)
 
     def delete_key(self, usage_key_id: str) -> None:
         with _translate_errors("remove key from usage plan"):

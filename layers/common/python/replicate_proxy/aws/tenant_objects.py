@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
 from replicate_proxy.aws.object_remover import S3ObjectRemover
-from replicate_proxy.operations.erasure.model import Page
+from replicate_proxy.operations.erasure.model import ErasurePage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ class S3TenantObjects:
         self._kind = kind
         self._build_prefix = build_prefix
 
-    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> Page:  # noqa: ARG002 - the interface
+    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> ErasurePage:  # noqa: ARG002 - the interface
         prefix = self._build_prefix(tenant)
         with translate_aws_errors("list objects of tenant"):
             listing = self._client.list_objects_v2(
@@ -34,7 +34,7 @@ class S3TenantObjects:
             )
         keys = tuple(entry["Key"] for entry in listing.get("Contents", ()))
         is_truncated = bool(keys) and listing.get("IsTruncated", False)
-        return Page(keys, (self._kind,) * len(keys), keys[-1] if is_truncated else None)
+        return ErasurePage(keys, (self._kind,) * len(keys), keys[-1] if is_truncated else None)
 
     def remove(self, items: Sequence[str]) -> None:
         S3ObjectRemover(self._client, self._bucket).remove_keys(list(items))

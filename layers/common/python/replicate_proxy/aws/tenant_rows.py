@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.dynamodb import batch_delete, from_item, to_item, translate_dynamodb_errors
 from replicate_proxy.aws.job_records import is_deletion
 from replicate_proxy.clock import parse_timestamp
-from replicate_proxy.operations.erasure.model import Page
+from replicate_proxy.operations.erasure.model import ErasurePage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +37,7 @@ class DynamoTenantRows:
         self._table = table
         self._classify = classify
 
-    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> Page:
+    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> ErasurePage:
         request: ScanInputTypeDef = {
             "TableName": self._table,
             "ProjectionExpression": ", ".join(_ATTRIBUTES),
@@ -61,7 +61,7 @@ class DynamoTenantRows:
             if is_deletion(record) and _get_owner(record) == tenant
         ]
         last_key = response.get("LastEvaluatedKey")
-        return Page(
+        return ErasurePage(
             tuple(found),
             tuple(found.values()),
             json.dumps(_extract_key(from_item(last_key))) if last_key else None,

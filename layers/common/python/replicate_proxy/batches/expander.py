@@ -20,7 +20,7 @@ from replicate_proxy.batches.model import (
     MAX_LINE_BYTES,
     MAX_LINES,
     SLICE_LINES,
-    Line,
+    BatchLine,
     LineStatus,
     dump_lines,
     name_lines_object,
@@ -75,7 +75,7 @@ class LineParser(Protocol):
 class _ParsedLine:
     """A line with its request, None if it gets no job."""
 
-    line: Line
+    line: BatchLine
     request: JobRequest | None = None
 
 
@@ -146,7 +146,7 @@ class BatchExpander:
     def _parse(
         self, batch: Batch, large: LargeBatch, principal: Principal, number: int, raw: RawLine
     ) -> _ParsedLine:
-        line = Line(number=number)
+        line = BatchLine(number=number)
         if raw.text is None:
             return _reject(line, f"The line is longer than {MAX_LINE_BYTES} bytes")
         if not raw.text.strip():
@@ -229,7 +229,7 @@ class BatchExpander:
             raise RetryableError("others have used the budget meanwhile") from error
         return saved
 
-    def _build_job(self, batch: Batch, principal: Principal, line: Line, request: JobRequest) -> Job:
+    def _build_job(self, batch: Batch, principal: Principal, line: BatchLine, request: JobRequest) -> Job:
         job_id = line.derive_job_id(batch.id)
         job = self._factory.build_job(request, principal, job_id, batch.created_at, batch_id=batch.id)
         return replace(
@@ -246,11 +246,11 @@ def _find_custom_id(body: Any) -> str | None:
     return custom_id[:_MAX_CUSTOM_ID_CHARACTERS] if isinstance(custom_id, str) else None
 
 
-def _reject(line: Line, error: str) -> _ParsedLine:
+def _reject(line: BatchLine, error: str) -> _ParsedLine:
     return _ParsedLine(replace(line, status=LineStatus.REJECTED, error=error))
 
 
-def _reject_by(line: Line, error: ApiError) -> _ParsedLine:
+def _reject_by(line: BatchLine, error: ApiError) -> _ParsedLine:
     """Return the line with the error of a create request. Raises RetryableError for a temporary one."""
     if error.status >= _SERVER_ERROR:
         raise RetryableError(error.detail)

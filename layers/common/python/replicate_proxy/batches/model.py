@@ -144,7 +144,7 @@ NOTHING_ENDED = BatchCounts()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
+class BatchLine:
     """A line of the input file, from 1 on. Without `status` it has a job."""
 
     number: int
@@ -185,7 +185,7 @@ def list_prefixes(tenant: str, batch_id: str) -> list[str]:
     return [name_prefix(tenant, batch_id), f"records/{tenant}/{batch_id}/"]
 
 
-def dump_lines(lines: Sequence[Line]) -> bytes:
+def dump_lines(lines: Sequence[BatchLine]) -> bytes:
     """Return a slice of lines as it is stored."""
     return json.dumps(
         [
@@ -198,7 +198,7 @@ def dump_lines(lines: Sequence[Line]) -> bytes:
     ).encode("utf-8", "surrogatepass")
 
 
-def parse_lines(body: bytes) -> list[Line]:
+def parse_lines(body: bytes) -> list[BatchLine]:
     """Return the lines of a stored slice."""
     return [_parse_line(*values) for values in json.loads(body)]
 
@@ -209,8 +209,8 @@ def _parse_line(
     status: str | None = None,
     error: str | None = None,
     invalid_fields: Sequence[Mapping[str, str]] = (),
-) -> Line:
-    return Line(
+) -> BatchLine:
+    return BatchLine(
         number=number,
         custom_id=custom_id,
         status=LineStatus(status) if status else None,

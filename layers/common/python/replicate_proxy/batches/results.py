@@ -22,7 +22,7 @@ from replicate_proxy.parallel import map_in_parallel
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.batches.model import LargeBatch, Line
+    from replicate_proxy.batches.model import BatchLine, LargeBatch
     from replicate_proxy.batches.ports import BatchObjects
     from replicate_proxy.jobs.model import Batch, Job
     from replicate_proxy.outputs.private_urls import SignUrls
@@ -65,7 +65,7 @@ class ResultReader:
         jobs = self._jobs.get_many(batch.tenant, job_ids, consistent=True)
         return map_in_parallel(partial(self._build_view, batch, jobs), lines)
 
-    def _build_view(self, batch: Batch, jobs: Mapping[str, Job], line: Line) -> dict[str, Any]:
+    def _build_view(self, batch: Batch, jobs: Mapping[str, Job], line: BatchLine) -> dict[str, Any]:
         job = jobs.get(line.derive_job_id(batch.id)) if line.status is None else None
         view = build_line_view(batch, line, job)
         if job is not None and job.output is not None:

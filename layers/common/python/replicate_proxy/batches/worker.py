@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.batches.model import BatchPhase, find_lines_object, list_prefixes, parse_lines
 from replicate_proxy.batches.turns import list_turns
@@ -24,9 +24,9 @@ from replicate_proxy.testing.checkpoints import Checkpoint, no_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
     from datetime import datetime
 
+    from replicate_proxy.background_worker import WorkerLease
     from replicate_proxy.batches.expander import BatchExpander
     from replicate_proxy.batches.model import LargeBatch
     from replicate_proxy.batches.ports import BatchCountReader, BatchObjects, LargeBatchStore
@@ -45,12 +45,6 @@ _RETRY_DELAY = timedelta(seconds=50)
 _MAX_DOUBLINGS = 4
 # A batch may run for longer than it is kept. Its webhook is sent before its deliveries are removed.
 _MIN_KEPT = timedelta(minutes=15)
-
-
-class WorkerLease(Protocol):
-    """Keeps two workers from running at the same time."""
-
-    def hold(self, until: datetime) -> AbstractContextManager[bool]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from replicate_proxy.bootstrap.control_table import build_control_table
 from replicate_proxy.bootstrap.environment import clock, env
 from replicate_proxy.concurrency.gate import SlotGate
 from replicate_proxy.concurrency.limits import ConcurrencyLimits
-from replicate_proxy.concurrency.line import Line
+from replicate_proxy.concurrency.line import WaitingLine
 from replicate_proxy.concurrency.releases import SlotReleaser
 from replicate_proxy.model_entries.directory import ModelEntryDirectory
 from replicate_proxy.settings import (
@@ -48,9 +48,9 @@ def build_concurrency_limits() -> ConcurrencyLimits:
 
 
 @cache
-def build_line() -> Line:
+def build_line() -> WaitingLine:
     queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL], env[BATCH_DISPATCH_QUEUE_URL])
-    return Line(build_slot_store(), build_concurrency_limits(), queue)
+    return WaitingLine(build_slot_store(), build_concurrency_limits(), queue)
 
 
 @cache
@@ -84,7 +84,7 @@ def build_concurrency_service(audit: AuditLog) -> ConcurrencyService:
         tenants, entries, default_for_tenants=env[TENANT_MAX_CONCURRENCY], cache_seconds=0
     )
     queue = SqsCommandQueue(get_client("sqs"), env[DISPATCH_QUEUE_URL], env[BATCH_DISPATCH_QUEUE_URL])
-    line = Line(build_slot_store(), limits, queue)
+    line = WaitingLine(build_slot_store(), limits, queue)
     return ConcurrencyService(
         tenants=tenants, store=build_slot_store(), limits=limits, line=line, audit=audit
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from replicate_proxy.concurrency.limits import ConcurrencyLimits
-    from replicate_proxy.concurrency.line import Line
+    from replicate_proxy.concurrency.line import WaitingLine
     from replicate_proxy.concurrency.model import Limit
     from replicate_proxy.concurrency.ports import SlotStore
     from replicate_proxy.jobs.model import Job
@@ -41,7 +41,7 @@ class SlotGate:
         updater: JobUpdater,
         store: SlotStore,
         limits: ConcurrencyLimits,
-        line: Line,
+        line: WaitingLine,
         clock: Clock,
         timeouts: JobTimeouts,
     ) -> None:

@@ -23,7 +23,7 @@ _PAGE_SIZE = 100
 _MAX_ROUNDS = 10
 
 
-class Line:
+class WaitingLine:
     """Grants free slots to the first jobs in line, and sends them to dispatch.
 
     The slot is taken before the message is sent, and the job leaves the line after that: a crash in between

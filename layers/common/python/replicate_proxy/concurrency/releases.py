@@ -14,7 +14,7 @@ from replicate_proxy.observability import logger
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from replicate_proxy.concurrency.line import Line
+    from replicate_proxy.concurrency.line import WaitingLine
     from replicate_proxy.concurrency.ports import SlotStore
     from replicate_proxy.jobs.model import Job
     from replicate_proxy.webhooks.model import JobChange
@@ -25,7 +25,7 @@ _BEFORE_REPLICATE = frozenset({JobStatus.QUEUED, JobStatus.SUBMITTING})
 class SlotReleaser:
     """Frees the slots of jobs that leave Replicate. Changes of other jobs cost nothing."""
 
-    def __init__(self, store: SlotStore, line: Line) -> None:
+    def __init__(self, store: SlotStore, line: WaitingLine) -> None:
         self._store = store
         self._line = line
 

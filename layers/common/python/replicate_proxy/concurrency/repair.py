@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.concurrency.limits import ConcurrencyLimits
-    from replicate_proxy.concurrency.line import Line
+    from replicate_proxy.concurrency.line import WaitingLine
     from replicate_proxy.concurrency.model import Slots
     from replicate_proxy.concurrency.ports import SlotStore
     from replicate_proxy.jobs.model import Job
@@ -36,7 +36,7 @@ class SlotRepair:
     store: SlotStore
     jobs: JobStore
     limits: ConcurrencyLimits
-    line: Line
+    line: WaitingLine
     clock: Clock
 
     def run(self, deadline: datetime) -> int:

@@ -12,7 +12,7 @@ from replicate_proxy.costs.money import format_usd
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from replicate_proxy.batches.model import BatchCounts, LargeBatch, Line
+    from replicate_proxy.batches.model import BatchCounts, BatchLine, LargeBatch
     from replicate_proxy.jobs.model import Batch, Job
 
 
@@ -60,7 +60,7 @@ def build_large_batch_view(
     return view
 
 
-def build_line_view(batch: Batch, line: Line, job: Job | None) -> dict[str, Any]:
+def build_line_view(batch: Batch, line: BatchLine, job: Job | None) -> dict[str, Any]:
     """Return the result of a line, without its output; a line whose job is None has none, or not any more."""
     view: dict[str, Any] = {
         "line": line.number,

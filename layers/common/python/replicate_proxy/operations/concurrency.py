@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.audit.log import AuditLog
     from replicate_proxy.concurrency.limits import ConcurrencyLimits
-    from replicate_proxy.concurrency.line import Line
+    from replicate_proxy.concurrency.line import WaitingLine
     from replicate_proxy.concurrency.model import WaitingJob
     from replicate_proxy.concurrency.ports import SlotStore, TenantLimits, TenantLimitStore
 
@@ -47,7 +47,7 @@ class ConcurrencyService:
         tenants: TenantLimitStore,
         store: SlotStore,
         limits: ConcurrencyLimits,
-        line: Line,
+        line: WaitingLine,
         audit: AuditLog,
     ) -> None:
         self._tenants = tenants

@@ -129,7 +129,7 @@ class PeekResult:
 
 
 @dataclass(frozen=True)
-class BulkResult:
+class DeadLetterResult:
     """The result of a redrive or discard; `done` is False if time or the limit ended it early."""
 
     handled: int
@@ -201,7 +201,7 @@ class DeadLetterService:
 
     def redrive(
         self, name: str, message_filter: DeadLetterFilter, *, limit: int, rate_per_second: float
-    ) -> BulkResult:
+    ) -> DeadLetterResult:
         """Redrive the matching messages. Raises a 409 ApiError if the queue cannot be redriven."""
         queue = self._find_queue(name)
         if not queue.can_redrive:
@@ -219,7 +219,7 @@ class DeadLetterService:
             AuditAction.REDRIVE, name, message_filter, limit, redrive_one, interval=interval
         )
 
-    def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> BulkResult:
+    def discard(self, name: str, message_filter: DeadLetterFilter, *, limit: int) -> DeadLetterResult:
         """Delete the matching messages."""
         queue = self._find_queue(name)
 
@@ -254,7 +254,7 @@ class DeadLetterService:
         process: Callable[[DeadLetter], bool],
         *,
         interval: timedelta = timedelta(),
-    ) -> BulkResult:
+    ) -> DeadLetterResult:
         parameters = {
             "job_id": message_filter.job_id,
             "message_ids": sorted(message_filter.message_ids),
@@ -274,7 +274,7 @@ class DeadLetterService:
         limit: int,
         process: Callable[[DeadLetter], bool],
         interval: timedelta,
-    ) -> BulkResult:
+    ) -> DeadLetterResult:
         """Call `process` for each matching message until the queue, the limit or the time is exhausted.
 
         Messages that do not match, or for which `process` returns False, are released at the end, as are
@@ -299,7 +299,7 @@ class DeadLetterService:
                         skipped.append(message)
         finally:
             self._client.release(queue.url, [*skipped, *pending])
-        return BulkResult(handled=handled, skipped=len(skipped), done=done)
+        return DeadLetterResult(handled=handled, skipped=len(skipped), done=done)
 
     def _wait(self, duration: timedelta) -> None:
         if duration > timedelta():

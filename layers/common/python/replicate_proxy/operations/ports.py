@@ -24,7 +24,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class UsageKey:
+class UsagePlanKey:
     """An API key of API Gateway, by which a usage plan counts one caller; callers never see it."""
 
     id: str
@@ -34,7 +34,7 @@ class UsageKey:
 class Gateway(Protocol):
     """API Gateway's usage plans and authorizer cache."""
 
-    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsageKey:
+    def create_key(self, label: str, limits: UsageLimits, stage: Stage) -> UsagePlanKey:
         """Create a usage key in the usage plan with these limits, and the plan if it does not exist."""
 
     def delete_key(self, usage_key_id: str) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from replicate_proxy.jobs.model import Account
+    from replicate_proxy.services.schema_refresh import SchemaRecorder
 
 # The first character is a letter or digit: no `..`, no empty segment, nothing that changes path or host.
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
@@ -120,14 +121,6 @@ class ModelRecorder(Protocol):
     def record_version(self, version_id: str, model: str, account: Account) -> None: ...
 
     def record_missing(self, target: str, account: Account) -> None: ...
-
-
-class SchemaRecorder(Protocol):
-    """Records the input schemas that responses hold: `services.schema_refresh.SchemaRecorder`."""
-
-    def record_model(self, name: str, body: bytes, account: Account) -> None: ...
-
-    def record_version(self, version_id: str, body: bytes, account: Account) -> None: ...
 
 
 class ReadLimiter(Protocol):

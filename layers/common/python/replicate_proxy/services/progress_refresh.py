@@ -16,14 +16,8 @@ if TYPE_CHECKING:
 
     from replicate_proxy.jobs.model import Account, Job
     from replicate_proxy.ports import Clock
-    from replicate_proxy.replicate_api.models import UpstreamPrediction
+    from replicate_proxy.services.reconcile import PredictionFetcher
     from replicate_proxy.services.reports import ReportPublisher
-
-
-class PredictionFetcher(Protocol):
-    """Reads one prediction from Replicate."""
-
-    def get(self, prediction_id: str) -> UpstreamPrediction: ...
 
 
 class RefreshLimiter(Protocol):

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from replicate_proxy.operations.bulk.model import BulkOperation, JobKey
 
@@ -42,12 +40,4 @@ class BulkStore(Protocol):
 
     def list_running(self) -> Sequence[BulkOperation]:
         """Return the running operations, the oldest first; at most those that one worker can go on with."""
-        ...
-
-
-class WorkerLease(Protocol):
-    """Keeps two workers from running at the same time."""
-
-    def hold(self, until: datetime) -> AbstractContextManager[bool]:
-        """Hold the lease for the block, and yield whether it was free."""
         ...

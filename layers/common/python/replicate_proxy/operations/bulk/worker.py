@@ -35,9 +35,10 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.background_worker import WorkerLease
     from replicate_proxy.operations.bulk.actions import JobAction
     from replicate_proxy.operations.bulk.model import BulkAction, BulkOperation, JobKey
-    from replicate_proxy.operations.bulk.ports import BulkStore, WorkerLease
+    from replicate_proxy.operations.bulk.ports import BulkStore
     from replicate_proxy.ports import Clock, JobReader
     from replicate_proxy.testing.checkpoints import Checkpoint
 

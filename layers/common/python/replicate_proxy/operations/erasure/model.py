@@ -49,7 +49,7 @@ class ErasureStep(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ErasurePage:
     """What was found of a tenant in a part of one place.
 
     `items` are texts that the place understands, each counted under the kind in `kinds`. `cursor` is None at

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from replicate_proxy.operations.erasure.model import Erasure, Page
+    from replicate_proxy.operations.erasure.model import Erasure, ErasurePage
     from replicate_proxy.operations.ports import Stage
 
 
@@ -59,7 +59,7 @@ class TenantPredictions(Protocol):
         """Let no large batch create further predictions."""
         ...
 
-    def list_page(self, tenant: str, cursor: str | None) -> tuple[Page, int]:
+    def list_page(self, tenant: str, cursor: str | None) -> tuple[ErasurePage, int]:
         """Cancel the unfinished predictions of a page; return the ended ones, and how many are unfinished."""
         ...
 
@@ -71,7 +71,7 @@ class TenantPredictions(Protocol):
 class TenantPlace(Protocol):
     """A place where data of tenants is: a table, or a prefix of the bucket."""
 
-    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> Page:
+    def read(self, tenant: str, cursor: str | None, *, is_last_pass: bool) -> ErasurePage:
         """Return a page of what is the tenant's and can be removed now.
 
         Before the last pass, that leaves out the records of deletions, and rows that recognize late messages.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicate_proxy.errors import NotFoundError
-from replicate_proxy.operations.erasure.model import Page
+from replicate_proxy.operations.erasure.model import ErasurePage
 from replicate_proxy.parallel import map_in_parallel
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ class StoredTenantPredictions:
                     self.cancel_batch(tenant, batch.id)
             before_id = found[-1].id
 
-    def list_page(self, tenant: str, cursor: str | None) -> tuple[Page, int]:
+    def list_page(self, tenant: str, cursor: str | None) -> tuple[ErasurePage, int]:
         page = self.jobs.list_jobs(tenant, before_id=cursor, min_id=None, limit=_PAGE_SIZE)
         jobs = map_in_parallel(self._end, page.jobs)
         ended = tuple(job.id for job in jobs if job.is_terminal)
-        return Page(ended, (_KIND,) * len(ended), page.next_before_id), len(jobs) - len(ended)
+        return ErasurePage(ended, (_KIND,) * len(ended), page.next_before_id), len(jobs) - len(ended)
 
     def delete(self, tenant: str, job_ids: Sequence[str]) -> None:
         map_in_parallel(lambda job_id: self._delete(tenant, job_id), job_ids)

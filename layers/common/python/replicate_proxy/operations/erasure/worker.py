@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from replicate_proxy.audit.log import AuditLog
-    from replicate_proxy.operations.bulk.ports import WorkerLease
-    from replicate_proxy.operations.erasure.model import Erasure, Page
+    from replicate_proxy.background_worker import WorkerLease
+    from replicate_proxy.operations.erasure.model import Erasure, ErasurePage
     from replicate_proxy.operations.erasure.ports import (
         ErasureStore,
         TenantAccess,
@@ -129,7 +129,7 @@ class ErasureWorker:
             return self._save_page(erasure, page)
         return self._leave_place(replace(erasure, cursor=None), now)
 
-    def _save_page(self, erasure: Erasure, page: Page) -> Erasure:
+    def _save_page(self, erasure: Erasure, page: ErasurePage) -> Erasure:
         saved = self._save(replace(erasure, pending=page.items, cursor=page.cursor).count(page.kinds))
         self.checkpoint("admin.erasure_page_counted")
         return saved
