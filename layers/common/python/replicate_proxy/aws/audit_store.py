@@ -13,8 +13,6 @@ import json
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from replicate_proxy.audit.model import AuditIntent, AuditRecord, ChainHead, build_position
 from replicate_proxy.audit.ports import AuditPage
 from replicate_proxy.aws.dynamodb import (
@@ -26,6 +24,7 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
+from replicate_proxy.aws.errors import list_cancellation_codes
 from replicate_proxy.errors import ConflictError, DuplicateError
 from replicate_proxy.stored_fields import build_from_stored
 
@@ -87,7 +86,7 @@ class DynamoAuditStore:
                     ]
                 )
         except ConflictError as conflict:
-            if _get_reason(conflict, 2) == "ConditionalCheckFailed":
+            if list_cancellation_codes(conflict.__cause__)[2:3] == ["ConditionalCheckFailed"]:
                 raise DuplicateError(f"the record of {record.id} is written") from conflict
             raise
 
@@ -209,11 +208,3 @@ def _record_from_stored(stored: Mapping[str, Any]) -> AuditRecord:
     """Return the record; attributes without a value are not stored."""
     values: dict[str, Any] = {name: stored.get(name) for name in _RECORD_FIELDS}
     return AuditRecord(**values)
-
-
-def _get_reason(error: Exception, index: int) -> str:
-    """Return why an item of a canceled transaction failed, "None" if it did not."""
-    cause = error.__cause__
-    response: Any = cause.response if isinstance(cause, ClientError) else {}
-    reasons = response.get("CancellationReasons", ())
-    return str(reasons[index].get("Code")) if index < len(reasons) else "None"

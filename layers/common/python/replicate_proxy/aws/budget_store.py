@@ -13,8 +13,6 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from replicate_proxy.aws.batch_store import build_puts
 from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.dynamodb import (
@@ -24,6 +22,7 @@ from replicate_proxy.aws.dynamodb import (
     to_value,
     translate_dynamodb_errors,
 )
+from replicate_proxy.aws.errors import list_cancellation_codes
 from replicate_proxy.budgets.model import (
     ALERT_PERCENTAGES,
     BudgetContentionError,
@@ -93,7 +92,7 @@ class DynamoBudgetedJobs(DynamoBudgetStates):
             with translate_dynamodb_errors("create job within budget"):
                 self._client.transact_write_items(TransactItems=items)
         except (ConflictError, RetryableError) as error:
-            codes = _get_reasons(error)
+            codes = list_cancellation_codes(error.__cause__)
             if "ConditionalCheckFailed" in codes[: len(puts)]:
                 raise ConflictError("the job exists, or the batch has changed") from error
             if "ConditionalCheckFailed" in codes:
@@ -192,10 +191,3 @@ def _limits_from_record(record: Mapping[str, Any] | None) -> BudgetLimits | None
     if record is None:
         return None
     return BudgetLimits(day_micro_usd=record.get("day_limit"), month_micro_usd=record.get("month_limit"))
-
-
-def _get_reasons(error: Exception) -> list[str]:
-    """Return the code of each item of a canceled transaction, "None" for those that did not fail."""
-    cause = error.__cause__
-    response: Any = cause.response if isinstance(cause, ClientError) else {}
-    return [str(reason.get("Code")) for reason in response.get("CancellationReasons", ())]

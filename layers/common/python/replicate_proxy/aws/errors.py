@@ -91,15 +91,18 @@ def get_error_code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
-def _get_failure_codes(error: ClientError) -> set[str]:
-    """Return the error code, or the reasons of a canceled DynamoDB transaction.
+def list_cancellation_codes(error: BaseException | None) -> list[str]:
+    """Return why each item of a canceled DynamoDB transaction failed, "None" for those that did not.
 
-    The reasons have one entry for each item of the transaction, "None" for those that did not fail (Amazon
-    DynamoDB API Reference, TransactWriteItems).
+    The list is empty for any other error (Amazon DynamoDB API Reference, TransactWriteItems).
     """
-    response: Any = error.response
-    reasons = {reason.get("Code") for reason in response.get("CancellationReasons", ())} - {"None"}
-    return reasons or {get_error_code(error)}
+    response: Any = error.response if isinstance(error, ClientError) else {}
+    return [str(reason.get("Code")) for reason in response.get("CancellationReasons", ())]
+
+
+def _get_failure_codes(error: ClientError) -> set[str]:
+    """Return the error code, or the reasons of a canceled transaction."""
+    return set(list_cancellation_codes(error)) - {"None"} or {get_error_code(error)}
 
 
 def _is_server_error(error: ClientError) -> bool:
