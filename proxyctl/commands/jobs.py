@@ -12,6 +12,7 @@ from proxyctl.output import print_fields, print_line, print_markup
 from proxyctl.story import tell_story
 
 _COLUMNS = ("id", "tenant", "status", "model", "created_at", "completed_at", "error_class", "cost_usd")
+_TENANT_OPTION = click.option("--tenant", help="Its tenant, which is searched for without it.")
 
 
 @click.group(cls=Group)
@@ -51,7 +52,7 @@ def count_jobs(app: App) -> None:
 
 @jobs.command("show")
 @click.argument("job_id", metavar="ID", type=SEGMENT)
-@click.option("--tenant", help="Its tenant, which is searched for without it.")
+@_TENANT_OPTION
 @pass_app
 def show_job(app: App, job_id: str, tenant: str | None) -> None:
     """Show a prediction as its tenant sees it, inputs and outputs included, and what operators see."""
@@ -68,7 +69,7 @@ def show_job(app: App, job_id: str, tenant: str | None) -> None:
 
 @jobs.command("story")
 @click.argument("job_id", metavar="ID", type=SEGMENT)
-@click.option("--tenant", help="Its tenant, which is searched for without it.")
+@_TENANT_OPTION
 @click.option(
     "--logs", is_flag=True, help="Show the lines of the logs, too; needs AWS credentials and boto3."
 )
@@ -81,9 +82,6 @@ def show_story(app: App, job_id: str, tenant: str | None, logs: bool) -> None:
         return
     for line in tell_story(story, app.connection.create_logs_client() if logs else None):
         print_markup(line)
-
-
-_TENANT_OPTION = click.option("--tenant", help="Its tenant, which is searched for without it.")
 
 
 @jobs.command("cancel")

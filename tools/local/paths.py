@@ -51,7 +51,7 @@ class StackFolder:
 
     @property
     def distribution_file(self) -> Path:
-        """Names the emulated distribution for the output server: {"endpoint", "host"}."""
+        """What the output server has to know of the distribution: see `distribution`."""
         return self.path / "distribution.json"
 
     @property

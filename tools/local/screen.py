@@ -10,17 +10,11 @@ from rich.console import Console
 from rich.markup import render
 from rich.table import Table
 
+from proxyctl.output import PipedConsole
+
 _WIDTH_WITHOUT_TERMINAL = 150
 _MIN_TABLE_WIDTH = 70
 """On a narrower terminal, a table would break its cells into fragments."""
-
-
-class _PipedConsole(Console):
-    """A console that lets the caller handle the end of the pipe's reader; rich would end the process."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        raise BrokenPipeError
 
 
 class Screen:
@@ -29,7 +23,7 @@ class Screen:
     def __init__(self, console: Console | None = None) -> None:
         has_width = sys.stdout.isatty() or "COLUMNS" in os.environ
         width = None if has_width else _WIDTH_WITHOUT_TERMINAL
-        self.console = console or _PipedConsole(highlight=False, width=width)
+        self.console = console or PipedConsole(highlight=False, width=width)
 
     @contextmanager
     def step(self, description: str) -> Iterator[Callable[[str], None]]:
