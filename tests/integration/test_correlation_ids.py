@@ -63,8 +63,11 @@ def test_inputs_and_keys_are_in_no_log(api: ApiClient, stack: Stack) -> None:
     secret, since = f"secret-{secrets.token_hex(8)}", datetime.now(UTC)
     api.run("local/lab", {"output": secret, "prompt": secret})
 
+    logged = set()
     for function in stack.function_names:
         for record in _read_log(stack, function, since):
+            logged.add(function)
             text = json.dumps(record)
             assert secret not in text, function
             assert api.key not in text, function
+    assert {"ingest", "dispatch"} <= logged

@@ -85,6 +85,7 @@ def test_last_hop_of_unfinished_job_goes_on() -> None:
 def test_clocks_that_differ_give_no_negative_time() -> None:
     times = {TimelineStep.ACCEPTED: NOW, TimelineStep.STARTED: NOW - timedelta(seconds=3)}
     hops = build_waterfall(make_job(JobStatus.PROCESSING, timeline=times), [], NOW)
+    assert len(hops) == 2
     assert all(hop.seconds >= 0 and 0 <= hop.x <= 100 and hop.x + hop.width <= 100.01 for hop in hops)
 
 
