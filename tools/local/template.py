@@ -5,7 +5,7 @@ what the emulator rejects or interprets in another way than AWS.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +143,8 @@ def _adapt_policies(template: Template) -> None:
     for resource in template["Resources"].values():
         for document in _find_policy_documents(resource):
             document["Statement"] = [one for one in document["Statement"] if not _denies_streams(one)]
-            for statement in document["Statement"]:
-                for part in statement["Fn::If"][1:] if "Fn::If" in statement else [statement]:
-                    if "Action" in part:
-                        _allow_batches(part)
+            for statement in _list_statements(document["Statement"]):
+                _allow_batches(statement)
 
 
 def _find_policy_documents(resource: dict[str, Any]) -> list[dict[str, Any]]:
@@ -158,6 +156,13 @@ def _find_policy_documents(resource: dict[str, Any]) -> list[dict[str, Any]]:
         case "AWS::IAM::ManagedPolicy":
             return [resource["Properties"]["PolicyDocument"]]
     return []
+
+
+def _list_statements(parts: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the statements of a policy, those of both branches of a condition."""
+    for part in parts:
+        branches = part["Fn::If"][1:] if "Fn::If" in part else [part]
+        yield from (branch for branch in branches if "Action" in branch)
 
 
 def _denies_streams(statement: dict[str, Any]) -> bool:
