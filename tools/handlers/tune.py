@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tools.bench.costs import PRICES
-from tools.bench.results import record_result
+from tools.handlers.measurements import SizeMeasurement, store_measurements
 from tools.handlers.quota import limit_processor
 from tools.handlers.stack import run_lab
 from tools.local.invoke.samples import MAIN_SAMPLES
@@ -90,16 +90,28 @@ def _measure_size(lab: HandlerLab, function: str, size_mb: int) -> Measurement:
 
 
 def main(functions: Sequence[str]) -> int:
-    """Measure the functions, print and record time and price for each size, and name the best one."""
+    """Measure the functions, print and store time and price for each size, and name the best one."""
     with run_lab() as lab:
         for function in functions or MAIN_SAMPLES:
             measurements = measure(lab, function)
             best = choose_best(function, measurements)
-            for entry in measurements:
-                name = f"tune.{function}.{entry.size_mb}"
-                record_result(f"{name}.warm", round(entry.warm_seconds * 1000, 1), "ms")
-                record_result(f"{name}.cold", round(entry.cold_seconds * 1000), "ms")
-                record_result(f"{name}.used", round(entry.used_mb), "MB")
-                record_result(f"{name}.price", round(entry.price, 2), "$/million")
-            record_result(f"tune.{function}.best", best.size_mb, "MB")
+            sizes = [_round(entry) for entry in measurements]
+            store_measurements(function, best.size_mb, sizes)
+            for size in sizes:
+                print(
+                    f"{function:10} {size.size_mb:5} MB  warm {size.warm_ms:6g} ms  cold {size.cold_ms:5g} ms"
+                    f"  used {size.used_mb:4g} MB  ${size.price:.2f} a million",
+                    flush=True,
+                )
+            print(f"{function:10} {best.size_mb:5} MB  is the best", flush=True)
     return 0
+
+
+def _round(entry: Measurement) -> SizeMeasurement:
+    return SizeMeasurement(
+        size_mb=entry.size_mb,
+        warm_ms=round(entry.warm_seconds * 1000, 1),
+        cold_ms=round(entry.cold_seconds * 1000),
+        used_mb=round(entry.used_mb),
+        price=round(entry.price, 2),
+    )

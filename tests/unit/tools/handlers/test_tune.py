@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tools.handlers import quota
+from tools.handlers.measurements import SizeMeasurement, load_measurements, store_measurements
 from tools.handlers.tune import Measurement, choose_best
 from tools.local.errors import LocalError
 
@@ -43,6 +44,22 @@ def test_function_of_callers_gets_the_size_with_the_best_balance() -> None:
 def test_function_gets_no_less_than_what_samples_do_not_show() -> None:
     assert choose_best("harvest", SIZES).size_mb == 1769
     assert choose_best("sweep", SIZES).size_mb == 512
+
+
+def test_plot_reads_what_was_measured_last_of_each_function(tmp_path: Path) -> None:
+    small = SizeMeasurement(size_mb=256, warm_ms=80.5, cold_ms=900, used_mb=90, price=0.65)
+    large = SizeMeasurement(size_mb=1769, warm_ms=30.5, cold_ms=300, used_mb=95, price=1.23)
+    file = tmp_path / "tune.json"
+
+    store_measurements("query", 256, [large], file)
+    store_measurements("ingest", 256, [small], file)
+    store_measurements("query", 1769, [large, small], file)
+
+    measured = load_measurements(file)
+    assert list(measured) == ["ingest", "query"]
+    assert measured["query"].best_mb == 1769
+    assert measured["query"].sizes == (small, large)
+    assert measured["ingest"].sizes == (small,)
 
 
 @pytest.mark.parametrize("version", [1, 2])
