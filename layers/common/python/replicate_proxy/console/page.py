@@ -52,7 +52,8 @@ class Page:
         return self.site.clock.now()
 
     @property
-    def signed_in(self) -> Viewer:
+    def signed_in_viewer(self) -> Viewer:
+        """The viewer of a page that needs a session. Raises a 401 ApiError."""
         if self.viewer is None:
             raise ApiError(401, "Not signed in", "Sign in first")
         return self.viewer

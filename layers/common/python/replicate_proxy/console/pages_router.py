@@ -62,7 +62,7 @@ class PageRouter:
 
         def register(handler: PageHandler) -> PageHandler:
             def change(page: Page) -> Response:
-                viewer = page.signed_in
+                viewer = page.signed_in_viewer
                 if writes:
                     viewer.require_write()
                 if not self.access.is_csrf_token(viewer, page.form.get(CSRF_FIELD)):

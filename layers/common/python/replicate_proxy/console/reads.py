@@ -37,7 +37,7 @@ def read_parts(**reads: Callable[[], Any]) -> dict[str, Any]:
 
 def find_batch(page: Page, services: ConsoleServices) -> BatchState:
     """Return the batch of the address. Raises NotFoundError, also for another tenant's."""
-    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+    tenant = page.signed_in_viewer.require_tenant(page.request.path_params["tenant"])
     if not is_tenant_name(tenant):
         raise NotFoundError("no such batch")
     return services.batches.get(tenant, page.request.path_params["id"])

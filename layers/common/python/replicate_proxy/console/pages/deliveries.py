@@ -81,7 +81,7 @@ def _add_lists(pages: PageRouter, services: ConsoleServices) -> None:
 def _add_endpoint_changes(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.post("/endpoints/{tenant}")
     def create_endpoint(page: Page) -> Response:
-        tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+        tenant = page.signed_in_viewer.require_tenant(page.request.path_params["tenant"])
 
         return page.attempt(
             lambda: _create_endpoint(page, services, tenant),
@@ -152,7 +152,7 @@ def _create_endpoint(page: Page, services: ConsoleServices, tenant: str) -> Resp
 def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.post("/deliveries/{tenant}/resend")
     def resend_failed(page: Page) -> Response:
-        tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+        tenant = page.signed_in_viewer.require_tenant(page.request.path_params["tenant"])
         hours = page.form.get_optional(hours=int).get("hours", 0)
         if not 1 <= hours <= _MAX_RESEND_HOURS:
             raise field_error("hours", f"must be a whole number from 1 to {_MAX_RESEND_HOURS}")
@@ -170,7 +170,7 @@ def _add_resends(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.post("/deliveries/{tenant}/{delivery_id}/redeliver")
     def redeliver(page: Page) -> Response:
-        tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+        tenant = page.signed_in_viewer.require_tenant(page.request.path_params["tenant"])
         delivery = services.admin.redeliveries.redeliver(tenant, page.request.path_params["delivery_id"])
         if delivery.target == PREDICTION_TARGET or page.form.get("back") == "prediction":
             return page.redirect(_find_subject_path(delivery), notice="redelivered")
@@ -207,7 +207,7 @@ def _show_deliveries(
     )
     rows, next_cursor = read["deliveries"]
     # Not those of a refused form, which has another address.
-    given = {"tenant": tenant if page.signed_in.is_operator else None}
+    given = {"tenant": tenant if page.signed_in_viewer.is_operator else None}
     return page.render(
         "deliveries.html",
         tenant=tenant,
@@ -250,7 +250,7 @@ def _list_deliveries(
 
 
 def _find_endpoint(page: Page, services: ConsoleServices) -> Endpoint:
-    tenant = page.signed_in.require_tenant(page.request.path_params["tenant"])
+    tenant = page.signed_in_viewer.require_tenant(page.request.path_params["tenant"])
     endpoint_id = page.request.path_params["endpoint_id"]
     if endpoint_id == PREDICTION_TARGET:
         raise NotFoundError("no such endpoint")

@@ -47,9 +47,9 @@ def add_overview_page(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get("")
     def show_overview(page: Page) -> Response:
-        if page.signed_in.tenant is None:
+        if page.signed_in_viewer.tenant is None:
             return _show_for_operator(page, services)
-        return _show_for_tenant(page, services, page.signed_in.tenant)
+        return _show_for_tenant(page, services, page.signed_in_viewer.tenant)
 
     @pages.post("/breaker/open", operator=True)
     def open_breaker(page: Page) -> Response:

@@ -74,7 +74,7 @@ def add_prediction_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get(f"{_PREDICTION}/run")
     def show_run(page: Page) -> Response:
-        page.signed_in.require_write()
+        page.signed_in_viewer.require_write()
         job = _find_job(page, services)
         return _show_run(page, job, format_json(services.documents.load(job.input)))
 
@@ -148,7 +148,7 @@ def _show_list(page: Page, services: ConsoleServices) -> Response:
 
 def choose_tenant(page: Page) -> str | None:
     """Return the tenant that the page is about: the viewer's own, or for operators the parameter."""
-    viewer = page.signed_in
+    viewer = page.signed_in_viewer
     tenant = page.request.query.get("tenant") or viewer.tenant
     if tenant is None:
         return None
@@ -159,13 +159,15 @@ def choose_tenant(page: Page) -> str | None:
 
 def list_tenants_to_choose(page: Page, services: ConsoleServices) -> list[str]:
     """Return the tenants of which the viewer can choose one, none for a tenant itself."""
-    return list_tenant_names(services) if page.signed_in.is_operator else []
+    return list_tenant_names(services) if page.signed_in_viewer.is_operator else []
 
 
 def _build_bulk_url(page: Page, job_filter: JobFilter) -> str | None:
     """Return where operators act on all that match, None if the filter selects everything."""
     values = describe_filter(job_filter)
-    return page.url("/bulk-operations/new", **values) if page.signed_in.is_operator and values else None
+    return (
+        page.url("/bulk-operations/new", **values) if page.signed_in_viewer.is_operator and values else None
+    )
 
 
 def _parse_filter(page: Page, tenant: str | None) -> JobFilter:
@@ -196,7 +198,7 @@ def _parse_age(page: Page) -> timedelta | None:
 def _find_job(page: Page, services: ConsoleServices) -> Job:
     """Return the job of the address. Raises NotFoundError, also for another tenant's."""
     tenant, job_id = page.request.path_params["tenant"], page.request.path_params["id"]
-    page.signed_in.require_tenant(tenant)
+    page.signed_in_viewer.require_tenant(tenant)
     job = services.jobs.get(tenant, job_id) if is_tenant_name(tenant) and is_id(job_id) else None
     if job is None:
         raise NotFoundError("no such prediction")
@@ -276,7 +278,7 @@ def _render(services: ConsoleServices, job: Job) -> dict[str, Any]:
 
 def _read_story(page: Page, services: ConsoleServices, job: Job) -> dict[str, Any] | None:
     """Return the story for operators: it names those who have acted on the job."""
-    if not page.signed_in.is_operator:
+    if not page.signed_in_viewer.is_operator:
         return None
     return build_story(services.admin.storyteller.tell(job.tenant, job.id))
 
@@ -299,8 +301,8 @@ def _show_run(page: Page, job: Job, text: str, *, problem: dict[str, Any] | None
 
 
 def _run_again(page: Page, services: ConsoleServices, job: Job) -> Response:
-    principal = page.signed_in.act_for(job.tenant)
-    if not page.signed_in.is_operator:
+    principal = page.signed_in_viewer.act_for(job.tenant)
+    if not page.signed_in_viewer.is_operator:
         principal.require(Scope.PREDICTIONS_WRITE)
     body = json.dumps({"input": page.form.get_json("input")}).encode()
     headers = {"x-metadata": format_metadata(job.metadata)} if job.metadata else {}

@@ -79,7 +79,7 @@ def _add_links(pages: PageRouter) -> None:
         tenant = page.form.get("tenant")
         if not is_tenant_name(tenant):
             raise field_error("tenant", "is not the name of a tenant")
-        token = access.create_link(page.signed_in, tenant)
+        token = access.create_link(page.signed_in_viewer, tenant)
         link = f"{page.public_base_url}/console/link?token={token}"
         return page.render("link_created.html", tenant=tenant, link=link)
 

@@ -30,7 +30,7 @@ def add_usage_page(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get("/usage")
     def show_usage(page: Page) -> Response:
-        viewer, admin = page.signed_in, services.admin
+        viewer, admin = page.signed_in_viewer, services.admin
         tenant, days = choose_tenant(page), _parse_days(page)
         today = page.now.date()
         groups = [UsageGroup.MODEL, UsageGroup.KEY]
