@@ -343,6 +343,7 @@ CASES: list[Case] = [
     ),
     (deployment.check_logging_role, "everything", put("ApiAccessLogGroup/DependsOn")),
     (deployment.check_logging_role, "everything", put("ApiGatewayAccount/DependsOn")),
+    (deployment.check_order_of_tables, "default", put("UsageTable/DependsOn")),
     (deployment.check_no_cycles, "default", put("JobsTable/DependsOn", "IngestFunction")),
     (deployment.check_deployments, "default", rename_deployment),
     (

@@ -44,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     deployment.check_every_named_type_has_a_limit,
     deployment.check_retained_resources,
     deployment.check_logging_role,
+    deployment.check_order_of_tables,
     deployment.check_no_cycles,
     deployment.check_deployments,
     edge.check_distributions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from graphlib import CycleError, TopologicalSorter
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from tools.release.target import MAX_STACK_NAME_LENGTH
@@ -132,6 +133,23 @@ def check_logging_role(stack: Stack) -> list[str]:
         f"{account}: may be set before the account has any API"
         for account in sorted(accounts)
         if not apis & _find_dependencies(stack, account)
+    ]
+
+
+def check_order_of_tables(stack: Stack) -> list[str]:
+    """No two tables with indexes are created at the same time.
+
+    CloudFormation Template Reference, "AWS::DynamoDB::Table": DynamoDB limits how many such tables are in
+    creation, so the template has to declare dependencies between them.
+    """
+    tables = [
+        table.id for table in stack.of_type("DynamoDB::Table") if "GlobalSecondaryIndexes" in table.properties
+    ]
+    dependencies = {table: _find_dependencies(stack, table) for table in tables}
+    return [
+        f"{first} and {second}: may be created at the same time"
+        for first, second in combinations(tables, 2)
+        if first not in dependencies[second] and second not in dependencies[first]
     ]
 
 
