@@ -252,7 +252,7 @@ def get_grants(stack: Stack, function: str) -> set[Grant]:
 def get_service_needs(stack: Stack, function: Resource) -> set[Grant]:
     """Return what the Lambda service does with the function's role."""
     needs = {(action, "") for action in BASIC_ACTIONS}
-    if "VpcConfig" in function.properties:
+    if "VpcConfig" in function.declared["Properties"]:  # also where it has left the VPC
         needs |= {(action, "") for action in VPC_ACTIONS}
     for resource in (
         *stack.of_type("Lambda::EventSourceMapping"),

@@ -304,6 +304,16 @@ CASES: list[Case] = [
         remove_from_statement("NotifyFunction", "ReadNoOtherStream"),
     ),
     (
+        permissions.check_network_interfaces,
+        "default",
+        remove_from_statement("FunctionBoundary", "NetworkInterfaces"),
+    ),
+    (
+        permissions.check_network_interfaces,
+        "everything",
+        remove_from_statement("FunctionBoundary", "NetworkInterfaces", "Condition"),
+    ),
+    (
         permissions.check_aws_managed_policies,
         "default",
         put(

@@ -28,6 +28,7 @@ RULES: tuple[Rule, ...] = (
     permissions.check_no_wildcard_actions,
     permissions.check_wildcard_resources,
     permissions.check_function_permissions,
+    permissions.check_network_interfaces,
     permissions.check_aws_managed_policies,
     data.check_tables,
     data.check_buckets,

@@ -45,6 +45,7 @@ FUNCTION_REASONS = {
     "ec2:DescribeSubnets": _VPC_REASON,
     "ec2:UnassignPrivateIpAddresses": _VPC_REASON,
 }
+_CALLS_OF_LAMBDA = {"Null": {"lambda:SourceFunctionArn": "true"}}
 _STREAM_REASON = "the emulator does not know to which table a stream belongs"
 _LOCAL_REASONS = {
     f"dynamodb:{name}": _STREAM_REASON
@@ -103,6 +104,28 @@ def check_function_permissions(stack: Stack) -> list[str]:
         for function in stack.of_type("Lambda::Function")
         for action, resource in sorted(get_function_permissions(stack, function))
         if resource == "*" and action not in reasons
+    ]
+
+
+def check_network_interfaces(stack: Stack) -> list[str]:
+    """Functions that have left a VPC can give up their network interfaces; their code can use none.
+
+    AWS Lambda Developer Guide, "Giving Lambda functions access to resources in an Amazon VPC": Lambda creates
+    and deletes the interfaces by the function's role. "Using source function ARN to control function access
+    behavior": calls of code have that ARN, these calls have not.
+    """
+    violations = []
+    needed = {name for name in SAM_POLICIES["AWSLambdaVPCAccessExecutionRole"] if name.startswith("ec2:")}
+    for function in stack.of_type("Lambda::Function"):
+        if "VpcConfig" in function.declared["Properties"]:  # with any parameters
+            allowed = {action for action, _ in get_function_permissions(stack, function)}
+            violations += [f"{function.id}: lacks {action}" for action in sorted(needed - allowed)]
+    return violations + [
+        f"{boundary}: the code of functions may do {first_action}"
+        for boundary in sorted(find_boundaries(stack))
+        for _, statement in _select_allows(boundary, stack.resources[boundary].properties["PolicyDocument"])
+        if (first_action := as_list(statement.get("Action", ""))[0]).startswith("ec2:")
+        and statement.get("Condition") != _CALLS_OF_LAMBDA
     ]
 
 
