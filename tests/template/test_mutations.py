@@ -139,7 +139,8 @@ BUCKET = "DataBucket/Properties"
 LIFECYCLE = f"{BUCKET}/LifecycleConfiguration/Rules"
 BUCKET_POLICY = "DataBucketPolicy/Properties/PolicyDocument/Statement"
 API = "Api/Properties/Body"
-POLICY = f"{API}/x-amazon-apigateway-policy/Fn::If/1/Statement"
+POLICY = f"{API}/x-amazon-apigateway-policy/Statement"
+DENIAL = f"{POLICY}/1/Fn::If/1"
 RESPONSES = f"{API}/x-amazon-apigateway-gateway-responses"
 ALLOW_ORIGIN = "responseParameters/gatewayresponse.header.Access-Control-Allow-Origin"
 RETRY_AFTER = "responseParameters/gatewayresponse.header.Retry-After"
@@ -436,14 +437,16 @@ CASES: list[Case] = [
     (
         api.check_resource_policy,
         "everything",
-        put(f"{POLICY}/1/Resource", ["execute-api:/*/POST/*", "execute-api:/*/GET/*"]),
+        put(f"{DENIAL}/Resource", ["execute-api:/*/POST/*", "execute-api:/*/GET/*"]),
     ),
-    (api.check_resource_policy, "everything", put(f"{POLICY}/1/Resource/5")),
+    (api.check_resource_policy, "everything", put(f"{DENIAL}/Resource/5")),
     (api.check_resource_policy, "everything", put_in_path("/v2/jobs")),
+    (api.check_resource_policy, "default", put(f"{API}/x-amazon-apigateway-policy")),
+    (api.check_resource_policy, "default", put(f"{POLICY}/0/Effect", "Deny")),
     (
         api.check_resource_policy,
         "everything",
-        put(f"{POLICY}/1/NotResource", "execute-api:/*/POST/webhooks/replicate"),
+        put(f"{DENIAL}/NotResource", "execute-api:/*/POST/webhooks/replicate"),
     ),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/UNAUTHORIZED")),
     (api.check_gateway_responses, "default", put(f"{RESPONSES}/THROTTLED/responseParameters", {})),

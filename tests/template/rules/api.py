@@ -67,6 +67,12 @@ _STATUS_BY_RESPONSE = {
     "INTEGRATION_TIMEOUT": 504,
 }
 _CACHE_KEY_HEADERS = ("Authorization", "Origin")
+_ALLOW_ALL = {
+    "Effect": "Allow",
+    "Principal": "*",
+    "Action": "execute-api:Invoke",
+    "Resource": "execute-api:/*",
+}
 _METHODS_WITH_JSON_BODY = {"post", "put", "patch"}
 
 type Method = tuple[str, str, dict[str, Any]]
@@ -235,10 +241,15 @@ def check_resource_policy(stack: Stack) -> list[str]:
 
     API Gateway Developer Guide, "How API Gateway resource policies affect authorization workflow": where a
     Lambda authorizer allows a call, only an explicit Deny of the resource policy keeps the caller out.
+
+    Without AllowedCidrs, there must be a policy too: it replaces one that denied other addresses. An API can
+    keep its policy where none is declared any more (https://github.com/aws/aws-cdk/issues/21840).
     """
     policy = get_definition(stack).get("x-amazon-apigateway-policy")
     if policy is None:
-        return []
+        return ["resource policy: an earlier one may stay"]
+    if not stack.condition_holds("HasAllowedCidrs"):
+        return [] if policy["Statement"] == [_ALLOW_ALL] else ["resource policy: denies callers"]
     violations = [
         f"resource policy: {key} cannot be used in the short form"
         for statement in policy["Statement"]
