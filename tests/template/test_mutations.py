@@ -83,6 +83,18 @@ def append(path: str, value: Any) -> Mutation:
     return mutate
 
 
+def append_to_alarm(alarm: str, function: str) -> Mutation:
+    """Have an alarm watch the errors of one more function."""
+    dimensions = [{"Name": "FunctionName", "Value": {"Fn::Sub": f"${{ServiceName}}-{function}"}}]
+    metric = {"Namespace": "AWS/Lambda", "MetricName": "Errors", "Dimensions": dimensions}
+    query = {
+        "Id": function,
+        "ReturnData": False,
+        "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"},
+    }
+    return lambda templates: _find_resources(templates, alarm)[alarm]["Properties"]["Metrics"].append(query)
+
+
 def replace_in_dashboard(old: str, new: str) -> Mutation:
     def mutate(templates: Templates) -> None:
         dashboard = _find_resources(templates, "OperationsDashboard")["OperationsDashboard"]
@@ -243,6 +255,16 @@ CASES: list[Case] = [
     ),
     (monitoring.check_alarm_actions, "default", put("ApiErrorsAlarm/Properties/AlarmActions")),
     (monitoring.check_alarm_actions, "everything", put("CostAnomalySubscription/Properties/Subscribers", [])),
+    (
+        monitoring.check_alarm_limits,
+        "everything",
+        append_to_alarm("WorkerFunctionErrorsAlarm", "query"),
+    ),
+    (
+        monitoring.check_alarm_limits,
+        "default",
+        put("JobFailuresAlarm/Properties/EvaluationPeriods", 289),
+    ),
     (
         monitoring.check_metrics,
         "default",

@@ -55,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     edge.check_firewalls,
     edge.check_no_local_settings,
     monitoring.check_alarm_actions,
+    monitoring.check_alarm_limits,
     monitoring.check_missing_data,
     monitoring.check_schedules,
     monitoring.check_metrics,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_MAX_METRICS = 10
+_MAX_EVALUATION_SECONDS = 24 * 60 * 60
 _NAMESPACE = "ReplicateProxy"
 _SEARCH = re.compile(r'SEARCH\(.*service="(?P<service>[^"]+)" MetricName="(?P<metric>\w+)"')
 _OPTIONAL_ALARMS = {"StorageAlarm"}  # the dashboard's list of alarms cannot depend on a condition
@@ -33,6 +35,25 @@ def check_alarm_actions(stack: Stack) -> list[str]:
         if not topics
         & {referenced_id(subscriber["Address"]) for subscriber in subscription.properties["Subscribers"]}
     ]
+
+
+def check_alarm_limits(stack: Stack) -> list[str]:
+    """CloudWatch accepts each alarm: ten metrics at most, and periods that make up a day at most.
+
+    CloudWatch API Reference, "MetricDataQuery" and "PutMetricAlarm". Periods of an hour and more may make up
+    seven days, which no alarm here needs.
+    """
+    violations = []
+    for alarm in stack.of_type("CloudWatch::Alarm"):
+        metrics = [
+            query["MetricStat"] for query in alarm.properties.get("Metrics", []) if "MetricStat" in query
+        ]
+        period = max(int(part["Period"]) for part in metrics or [alarm.properties])
+        if len(metrics) > _MAX_METRICS:
+            violations.append(f"{alarm.id}: has {len(metrics)} metrics, and {_MAX_METRICS} are allowed")
+        if period * int(alarm.properties["EvaluationPeriods"]) > _MAX_EVALUATION_SECONDS:
+            violations.append(f"{alarm.id}: evaluates more than a day")
+    return violations
 
 
 def check_missing_data(stack: Stack) -> list[str]:
