@@ -370,6 +370,25 @@ def test_readers_of_documents_can_tell_a_missing_one() -> None:
     assert readers == listers
 
 
+def test_readers_of_large_batches_can_tell_a_missing_object() -> None:
+    stack = load_stack()
+    listed = {
+        name.removesuffix("FunctionRole").lower(): set(statement["Condition"]["StringLike"]["s3:prefix"])
+        for name, statement in iterate_allow_statements(stack)
+        if "s3:ListBucket" in as_list(statement["Action"])
+    }
+    readers = {
+        name
+        for name in FUNCTIONS
+        if ("s3:GetObject", "DataBucket/batches/*")
+        in get_function_permissions(stack, get_function(stack, name))
+    }
+
+    assert readers == {"batch", "console", "query"}
+    assert {name for name in readers if "batches/*" not in listed[name]} == set()
+    assert "files/*" in listed["batch"]  # the input
+
+
 def test_only_documents_can_be_listed_and_by_sweep_and_admin_what_they_delete() -> None:
     prefixes = [
         tuple(statement["Condition"]["StringLike"]["s3:prefix"])

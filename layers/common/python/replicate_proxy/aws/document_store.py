@@ -6,10 +6,10 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from replicate_proxy.aws.errors import get_error_code, translate_aws_errors
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.aws.errors import translate_aws_errors
+from replicate_proxy.aws.missing_objects import raise_if_missing
 from replicate_proxy.jobs.model import Document
 
 if TYPE_CHECKING:
@@ -65,23 +65,9 @@ class S3DocumentStore:
     def read(self, key: str) -> bytes:
         """Return the bytes of an object. Raises NotFoundError if it is gone, else RetryableError."""
         with translate_aws_errors("read document", not_found=_MISSING):
+            client = self._get_client()
             try:
-                return self._get_client().get_object(Bucket=self._bucket, Key=key)["Body"].read()
+                return client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
             except ClientError as error:
-                if get_error_code(error) == "AccessDenied" and self._is_missing(key):
-                    raise NotFoundError("cannot read document: it is gone") from error
+                raise_if_missing(error, client, self._bucket, key)
                 raise
-
-    def _is_missing(self, key: str) -> bool:
-        """Return whether the bucket certainly holds no such object.
-
-        S3 answers AccessDenied for a missing object if the role may not list the whole bucket (GetObject,
-        Permissions), but also if a role or key policy is wrong, which an operator will correct. Listing is
-        allowed below the prefixes of documents, and as up to date as reading (S3 user guide, data
-        consistency model).
-        """
-        try:
-            listing = self._get_client().list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
-        except (ClientError, BotoCoreError):
-            return False
-        return all(entry["Key"] != key for entry in listing.get("Contents", ()))
