@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
 
 from functions.authorize import app
+from replicate_proxy.aws.clients import get_fail_fast_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.clock import parse_timestamp
 from tests.support.aws import ACCESS_TABLE
 from tests.support.clock import NOW
 from tests.support.handlers import CONTEXT, aws_account, load_event, store_sample_key
+from tests.support.loopback import discard, serve_http
+from tools.template.stack import load_stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +91,22 @@ def test_unavailable_key_store_is_neither_unauthorized_nor_denied(capsys: pytest
         authorize("api_key")
     assert str(raised.value) != "Unauthorized"
     assert '"AuthUnavailable":[1.0]' in capsys.readouterr().out
+
+
+def test_cached_key_is_accepted_in_time_while_the_table_does_not_answer() -> None:
+    """Neither the read nor the record of the use gets a response. Lambda ends the process at its timeout."""
+    store_sample_key()
+    authorize("api_key")
+    timeout = load_stack().resources["AuthorizeFunction"].properties["Timeout"]
+    is_over = threading.Event()
+    with serve_http(lambda _: discard(is_over.wait(60))) as silent:
+        get_fail_fast_client()._endpoint.host = silent.url("")  # type: ignore[attr-defined]
+        start = time.monotonic()
+        response = authorize("api_key")
+        seconds = time.monotonic() - start
+        is_over.set()
+    assert response["context"]["tenant"] == "acme"
+    assert seconds < timeout - 1
 
 
 def test_unauthorized_caller_does_not_count_as_outage(capsys: pytest.CaptureFixture[str]) -> None:

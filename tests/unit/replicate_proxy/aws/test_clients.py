@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, cast, get_args, get_overloads
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_overloads
 
 import botocore.session
 import pytest
 from botocore.exceptions import UnknownServiceError
 
 from replicate_proxy.aws import clients
-from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.clients import get_client, get_fail_fast_client
 from tests.support.handlers import clear_clients
+from tools.template.stack import load_stack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _NAMES = [
     name
@@ -48,3 +49,33 @@ def test_tools_can_obtain_credentials_for_profiles_of_an_operator(name: str) -> 
 
     usual = botocore.session.get_session().create_client(name)
     assert client.meta.endpoint_url == usual.meta.endpoint_url
+
+
+def calculate_longest_call_seconds(client: Any) -> float:
+    """Return how long a call can take that gets no response, with the longest pauses between attempts."""
+    config = client.meta.config
+    attempts = config.retries["total_max_attempts"]
+    pauses = sum(2**attempt for attempt in range(attempts - 1))
+    return float(attempts * (config.connect_timeout + config.read_timeout) + pauses)
+
+
+@pytest.mark.parametrize(
+    ("function", "get_clients"),
+    [
+        # The key and the record of its use: cached keys are accepted.
+        ("Authorize", lambda: [get_fail_fast_client(), get_fail_fast_client()]),
+        # A cached secret is used.
+        ("Webhook", lambda: [get_client("ssm")]),
+        # The job, and whether it was written after all: the caller gets a 503.
+        ("Ingest", lambda: [get_client("dynamodb"), get_client("dynamodb")]),
+        # The sweep enqueues the job, and the next create announces the budget.
+        ("Ingest", lambda: [get_client("sqs"), get_client("events")]),
+        # The next read asks for the progress.
+        ("Query", lambda: [get_client("sqs")]),
+    ],
+)
+def test_function_has_time_for_calls_without_a_response_whose_failure_it_handles(
+    function: str, get_clients: Callable[[], list[Any]]
+) -> None:
+    timeout = load_stack().resources[f"{function}Function"].properties["Timeout"]
+    assert sum(map(calculate_longest_call_seconds, get_clients())) <= int(timeout)

@@ -38,6 +38,16 @@ _CONFIG = Config(
     max_pool_connections=32,
     request_checksum_calculation="when_required",
 )
+# What follows a failed call must happen within the timeout of the function: the caller is told that its
+# create was not confirmed, a cached secret is used, and what could not be enqueued or published is left to
+# the sweep, or to the next request.
+_CONFIGS = {
+    "dynamodb": Config(connect_timeout=1, read_timeout=2),
+    "events": Config(connect_timeout=1, read_timeout=2),
+    "sqs": Config(connect_timeout=1, read_timeout=2),
+    "ssm": Config(connect_timeout=1, read_timeout=1),
+}
+_FAIL_FAST = Config(connect_timeout=1, read_timeout=1, retries={"mode": "standard", "total_max_attempts": 2})
 _MODELS = Path(__file__).with_name("models")
 # The services of `get_client`, and those by which tools obtain credentials outside of Lambda: IAM Identity
 # Center, and the roles of profiles.
@@ -87,6 +97,17 @@ def get_client(service: str) -> Any:
 
 
 @cache
+def get_fail_fast_client() -> DynamoDBClient:
+    """Return a DynamoDB client for the authorizer, which has an answer without the table: its cached keys.
+
+    Two calls of it end within ten seconds, also if they get no response. Lambda would end the authorizer
+    before a call of the other client does, and the cached keys with it.
+    """
+    client: DynamoDBClient = _build_client("dynamodb", _CONFIG.merge(_FAIL_FAST))
+    return client
+
+
+@cache
 def get_presigning_client(*, accelerated: bool = False) -> S3Client:
     """Return an S3 client whose presigned URLs and forms use signature version 4 and the regional endpoint.
 
@@ -108,7 +129,11 @@ def get_presigning_client(*, accelerated: bool = False) -> S3Client:
 
 @cache
 def _create_client(service: str) -> Any:
-    client = _get_session().create_client(service, config=_CONFIG)
+    return _build_client(service, _CONFIG.merge(_CONFIGS.get(service, Config())))
+
+
+def _build_client(service: str, config: Config) -> Any:
+    client = _get_session().create_client(service, config=config)
     plan = load_fault_plan(Environment(os.environ).local_settings())
     if plan is not None:
         inject_aws_faults(client, service, plan)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.stale_key_cache import StaleKeyCache
-from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.clients import get_fail_fast_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.bootstrap.environment import env
@@ -28,7 +28,7 @@ def build_authorizer() -> Authorizer:
     clock = SystemClock()
     table = env[ACCESS_TABLE]
     keys = StaleKeyCache(
-        DynamoKeyStore(get_client("dynamodb"), table),
+        DynamoKeyStore(get_fail_fast_client(), table),
         clock=clock,
         max_stale=_MAX_STALE_KEY_AGE,
     )
@@ -37,7 +37,7 @@ def build_authorizer() -> Authorizer:
         token_verifier=_build_token_verifier(clock),
         load_digest_key=load_api_key_digest_key,
         clock=clock,
-        tenants=DynamoTenantStore(get_client("dynamodb"), table),
+        tenants=DynamoTenantStore(get_fail_fast_client(), table),
     )
 
 
