@@ -13,9 +13,10 @@ from replicate_proxy.files.signed_downloads import build_download_url, parse_dow
 from tests.unit.replicate_proxy.files.conftest import MEBIBYTE, SIGNING_KEY, FakeFileStore, FakeObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from replicate_proxy.files.model import StoredFile
+    from replicate_proxy.files.multipart import MultipartUpload, UploadedPart
     from replicate_proxy.files.ports import ObjectMetadata, PartUpload
     from replicate_proxy.files.service import FileService
     from replicate_proxy.files.signed_downloads import SignedDownload
@@ -238,6 +239,32 @@ def test_upload_that_was_completed_unnoticed_is_found(files: FileService, object
     objects.complete_multipart_upload(file.object_key, file.multipart, uploaded)
 
     assert files.complete_upload("acme", file.id).size_bytes == 40 * MEBIBYTE
+
+
+def test_upload_whose_completion_is_repeated_is_complete(files: FileService, objects: FakeObjects) -> None:
+    """The SDK repeats a completion whose response is lost; S3 then knows no such upload any more."""
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, *parts)
+    complete = objects.complete_multipart_upload
+
+    def complete_twice(key: str, upload: MultipartUpload, parts: Mapping[int, UploadedPart]) -> None:
+        complete(key, upload, parts)
+        raise NotFoundError("no such upload")
+
+    objects.complete_multipart_upload = complete_twice  # type: ignore[method-assign]
+
+    completed = files.complete_upload("acme", file.id)
+
+    assert completed.size_bytes == 40 * MEBIBYTE
+    assert files.get("acme", file.id) == completed
+
+
+def test_aborted_upload_cannot_be_completed(files: FileService, objects: FakeObjects) -> None:
+    file, parts = start_multipart_upload(files)
+    send_parts(objects, file, *parts)
+    objects.parts.clear()
+    with pytest.raises(NotFoundError):
+        files.complete_upload("acme", file.id)
 
 
 def test_upload_with_missing_parts_is_not_completed(files: FileService, objects: FakeObjects) -> None:

@@ -126,17 +126,14 @@ class FileService:
             return file
         if file.multipart is None:
             raise NotFoundError("no such upload")
-        uploaded = self._objects.list_parts(file.object_key, file.multipart)
-        missing = file.multipart.find_missing_parts(uploaded)
-        if missing:
-            numbers = ", ".join(str(number) for number in list(missing)[:_MAX_LISTED_PARTS])
-            raise ApiError(
-                409,
-                "Upload incomplete",
-                f"{len(missing)} parts are missing or have another size than announced, among them {numbers}",
-            )
-        parts = {number: uploaded[number] for number in file.multipart.part_sizes}
-        self._objects.complete_multipart_upload(file.object_key, file.multipart, parts)
+        try:
+            self._complete_multipart_upload(file, file.multipart)
+        except NotFoundError:
+            # Another request has completed it, or this one, whose response was lost. Or it was aborted.
+            completed = self._record_upload(file)
+            if completed is None:
+                raise
+            return completed
         return self._record_upload(file) or file
 
     def get(self, tenant: str, file_id: str) -> StoredFile:
@@ -192,6 +189,20 @@ class FileService:
         file = replace(file, multipart=upload)
         self._store.save(file)
         return file, self._create_part_uploads(file, upload.part_sizes)
+
+    def _complete_multipart_upload(self, file: StoredFile, upload: MultipartUpload) -> None:
+        """Raise NotFoundError if the upload has ended, a 409 ApiError if parts are missing."""
+        uploaded = self._objects.list_parts(file.object_key, upload)
+        missing = upload.find_missing_parts(uploaded)
+        if missing:
+            numbers = ", ".join(str(number) for number in list(missing)[:_MAX_LISTED_PARTS])
+            raise ApiError(
+                409,
+                "Upload incomplete",
+                f"{len(missing)} parts are missing or have another size than announced, among them {numbers}",
+            )
+        parts = {number: uploaded[number] for number in upload.part_sizes}
+        self._objects.complete_multipart_upload(file.object_key, upload, parts)
 
     def _create_part_uploads(self, file: StoredFile, numbers: Iterable[int]) -> tuple[PartUpload, ...]:
         if file.multipart is None:
