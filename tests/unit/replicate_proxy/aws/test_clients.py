@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import UnknownServiceError
 
 from replicate_proxy.aws import clients
-from replicate_proxy.aws.clients import get_client, get_fail_fast_client
+from replicate_proxy.aws.clients import get_client, get_fail_fast_client, get_waiting_client
 from tests.support.handlers import clear_clients
 from tools.template.stack import load_stack
 
@@ -70,6 +70,10 @@ def calculate_longest_call_seconds(client: Any) -> float:
         ("Ingest", lambda: [get_client("dynamodb"), get_client("dynamodb")]),
         # The sweep enqueues the job, and the next create announces the budget.
         ("Ingest", lambda: [get_client("sqs"), get_client("events")]),
+        # The sweep starts the worker of large batches.
+        ("Ingest", lambda: [get_client("lambda")]),
+        # The dead letter of a stream stays.
+        ("Admin", lambda: [get_waiting_client()]),
         # The next read asks for the progress.
         ("Query", lambda: [get_client("sqs")]),
     ],

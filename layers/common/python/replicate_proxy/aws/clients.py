@@ -39,11 +39,12 @@ _CONFIG = Config(
     request_checksum_calculation="when_required",
 )
 # What follows a failed call must happen within the timeout of the function: the caller is told that its
-# create was not confirmed, a cached secret is used, and what could not be enqueued or published is left to
-# the sweep, or to the next request.
+# create was not confirmed, a cached secret is used, and what could not be enqueued, published or started is
+# left to the sweep, or to the next request.
 _CONFIGS = {
     "dynamodb": Config(connect_timeout=1, read_timeout=2),
     "events": Config(connect_timeout=1, read_timeout=2),
+    "lambda": Config(connect_timeout=1, read_timeout=2),
     "sqs": Config(connect_timeout=1, read_timeout=2),
     "ssm": Config(connect_timeout=1, read_timeout=1),
 }
@@ -104,6 +105,17 @@ def get_fail_fast_client() -> DynamoDBClient:
     before a call of the other client does, and the cached keys with it.
     """
     client: DynamoDBClient = _build_client("dynamodb", _CONFIG.merge(_FAIL_FAST))
+    return client
+
+
+@cache
+def get_waiting_client() -> LambdaClient:
+    """Return a Lambda client that waits for the result of an invocation.
+
+    It does not repeat the invocation if that takes longer: the function would still work on the first one.
+    """
+    once = Config(retries={"mode": "standard", "total_max_attempts": 1})
+    client: LambdaClient = _build_client("lambda", _CONFIG.merge(once))
     return client
 
 

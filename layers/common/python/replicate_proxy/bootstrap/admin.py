@@ -14,7 +14,7 @@ from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.api_gateway import ApiGateway
 from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
-from replicate_proxy.aws.clients import get_client
+from replicate_proxy.aws.clients import get_client, get_waiting_client
 from replicate_proxy.aws.dead_letter_queues import SqsQueueClient
 from replicate_proxy.aws.erasure_store import DynamoErasureStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
@@ -152,7 +152,7 @@ def build_admin_services() -> AdminServices:
     job_search = _build_job_search()
     keys = _build_keys(gateway, usage_plan_keys, budget_store, audit)
     concurrency = build_concurrency_service(audit)
-    queues = build_dead_letter_queues(env, FailedInvocations(get_client("lambda")))
+    queues = build_dead_letter_queues(env, FailedInvocations(get_waiting_client()))
     return AdminServices(
         keys=keys,
         tenants=_build_tenant_service(usage_plan_keys, audit),
