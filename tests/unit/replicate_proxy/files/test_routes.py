@@ -112,7 +112,7 @@ def test_list_returns_absolute_url_of_next_page(call: Call) -> None:
     assert (len(second["results"]), second["next"]) == (1, None)
 
 
-@pytest.mark.parametrize("cursor", ["", "x", "../../x"])
+@pytest.mark.parametrize("cursor", ["x", "../../x"])
 def test_list_rejects_unknown_cursor(call: Call, cursor: str) -> None:
     status, body, _ = call("GET", "/v1/files", query={"cursor": cursor})
     assert (status, body["invalid_fields"][0]["field"]) == (400, "cursor")

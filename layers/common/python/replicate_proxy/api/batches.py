@@ -95,7 +95,7 @@ def add_batch_read_routes(
     @router.get("/v1/batches", query=("limit", "cursor"))
     def list_batches(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
-        before_id = decode_id_cursor(request.query.get("cursor") or None)
+        before_id = decode_id_cursor(request.query.get("cursor"))
         found = batch_list.read(tenant, before_id=before_id, limit=parse_batch_limit(request))
         now = clock.now()
         position = (found.next_before_id,) if found.next_before_id else None
@@ -112,7 +112,7 @@ def add_batch_read_routes(
     def get_results(request: Request) -> Response:
         tenant = request.principal.require(Scope.PREDICTIONS_READ).tenant
         batch = batches.get(tenant, request.path_params["id"]).batch
-        slice_number = decode_cursor(request.query.get("cursor") or None, _parse_slice_number) or 0
+        slice_number = decode_cursor(request.query.get("cursor"), _parse_slice_number) or 0
         if slice_number == 0 and (url := results.create_file_url(batch)) is not None:
             return json_response(302, None, {"location": url})
         page = results.read_page(batch, slice_number)

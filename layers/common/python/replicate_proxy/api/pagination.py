@@ -54,12 +54,13 @@ def encode_cursor(position: Sequence[str]) -> str:
 
 
 def decode_cursor[P](cursor: str | None, build_position: Callable[..., P]) -> P | None:
-    """Return the position in a cursor, None without a cursor.
+    """Return the position in a cursor, None without a cursor or with an empty one.
 
-    `build_position` is called with the strings of the cursor; its TypeError or ValueError, like any other
-    fault of the cursor, becomes a 400 ApiError.
+    Some clients, such as the Ruby gem, ask for the first page with an empty one. `build_position` is called
+    with the strings of the cursor; its TypeError or ValueError, like any other fault of the cursor, becomes a
+    400 ApiError.
     """
-    if cursor is None:
+    if not cursor:
         return None
     try:
         return build_position(*_decode(cursor))

@@ -593,12 +593,18 @@ class TestList:
     def test_extreme_times_are_filters_like_others(self, api: PredictionApi, name: str, moment: str) -> None:
         assert api.get("/v1/predictions", query={name: moment})[0] == 200
 
+    def test_empty_cursor_returns_the_first_page(self, api: PredictionApi) -> None:
+        prediction = api.post()[1]
+
+        page = api.get("/v1/predictions", query={"cursor": ""})[1]
+
+        assert [listed["id"] for listed in page["results"]] == [prediction["id"]]
+
     @pytest.mark.parametrize(
         "query",
         [
             {"cursor": "x"},
             {"cursor": "ä"},
-            {"cursor": ""},
             {"cursor": encode_cursor(["0" * 26, "older"])},
             {"cursor": encode_cursor(["0" * 26, "newer", "x"])},
             {"cursor": encode_cursor(["x", "newer"])},

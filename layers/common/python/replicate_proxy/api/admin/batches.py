@@ -25,7 +25,7 @@ def add_admin_batch_routes(router: Router, batches: BatchList, clock: Clock) -> 
     def list_batches(request: Request) -> Response:
         request.principal.require(Scope.ADMIN)
         tenant = parse_tenant_parameter(request)
-        before_id = decode_id_cursor(request.query.get("cursor") or None)
+        before_id = decode_id_cursor(request.query.get("cursor"))
         found = batches.read(tenant, before_id=before_id, limit=parse_batch_limit(request))
         now = clock.now()
         results = [{"tenant": state.batch.tenant, **summarize_batch(state, now)} for state in found.states]

@@ -36,7 +36,7 @@ def add_audit_page(pages: PageRouter, services: ConsoleServices) -> None:
 
     @pages.get("/audit", operator=True)
     def list_records(page: Page) -> Response:
-        position = decode_cursor(page.request.query.get("cursor") or None, _require_position)
+        position = decode_cursor(page.request.query.get("cursor"), _require_position)
         part = trail.list_records(_parse_filter(page), before_position=position, limit=_PAGE_SIZE)
         following = part.next_position
         return page.render(

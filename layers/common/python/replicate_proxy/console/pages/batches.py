@@ -43,7 +43,7 @@ def add_batch_pages(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.get("/batches")
     def list_batches(page: Page) -> Response:
         tenant = choose_tenant(page)
-        before_id = decode_id_cursor(page.request.query.get("cursor") or None)
+        before_id = decode_id_cursor(page.request.query.get("cursor"))
         read = read_together(
             found=lambda: services.admin.batches.read(tenant, before_id=before_id, limit=_PAGE_SIZE),
             names=lambda: list_tenants_to_choose(page, services),

@@ -43,7 +43,7 @@ def add_bulk_operation_pages(pages: PageRouter, services: ConsoleServices) -> No
 
     @pages.get(_OPERATIONS, operator=True)
     def list_operations(page: Page) -> Response:
-        before_id = decode_id_cursor(page.request.query.get("cursor") or None)
+        before_id = decode_id_cursor(page.request.query.get("cursor"))
         found = operations.list_newest(before_id=before_id, limit=_PAGE_SIZE + 1)
         shown = [build_operation_view(operation) for operation in found[:_PAGE_SIZE]]
         has_more = len(found) > _PAGE_SIZE

@@ -240,7 +240,7 @@ def _list_deliveries(
     page: Page, services: ConsoleServices, tenant: str, target: str
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return the newest deliveries to a target, and the cursor of the next page."""
-    after = decode_cursor(page.request.query.get("cursor") or None, DeliveryPosition.parse)
+    after = decode_cursor(page.request.query.get("cursor"), DeliveryPosition.parse)
     part = services.deliveries.list_by_target(
         tenant, target, since=None, after=after, limit=_PAGE_SIZE, oldest_first=False
     )

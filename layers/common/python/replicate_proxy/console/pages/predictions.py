@@ -125,7 +125,7 @@ def _add_action_pages(pages: PageRouter, services: ConsoleServices) -> None:
 def _show_list(page: Page, services: ConsoleServices) -> Response:
     tenant = choose_tenant(page)
     job_filter = _parse_filter(page, tenant)
-    before_id = decode_id_cursor(page.request.query.get("cursor") or None)
+    before_id = decode_id_cursor(page.request.query.get("cursor"))
     read = read_together(
         found=lambda: services.admin.job_search.search(job_filter, before_id=before_id, limit=PAGE_SIZE),
         names=lambda: list_tenants_to_choose(page, services),
