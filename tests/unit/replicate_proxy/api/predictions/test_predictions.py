@@ -312,9 +312,12 @@ class TestPreferWait:
         assert "preference-applied" not in headers
         assert api.pipeline.elapsed_seconds == 0
 
-    def test_running_replay_is_shown_as_starting_while_too_many_wait(self, api: PredictionApi) -> None:
+    @pytest.mark.parametrize("prefer", ["wait", "wait=60000", "wait=1.5"])
+    def test_running_replay_is_shown_as_starting_while_too_many_wait(
+        self, api: PredictionApi, prefer: str
+    ) -> None:
         """Clients take any other status of a response to `Prefer: wait` for the end."""
-        headers = {"Idempotency-Key": "order-1", "Prefer": "wait"}
+        headers = {"Idempotency-Key": "order-1", "Prefer": prefer}
         created = api.post(headers=headers)[1]
         api.pipeline.replicate.start("p1")
         api.pipeline.send_webhook("p1")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s?)?")
 _MIN_CANCEL_AFTER_SECONDS = 5
-_PREFER_WAIT = re.compile(r"(?:^|[,;\s])wait(?:\s*=\s*(\d{1,4}))?(?=$|[,;\s])")
+# The value of a preference may be quoted (RFC 7240, section 2); the AI SDK sends fractions of a second.
+_PREFER_WAIT = re.compile(r'(?:^|[,;\s])wait(?:\s*=\s*("?)(\d+(?:\.\d*)?)\1)?(?=$|[,;\s])')
 _MAX_PREFER_WAIT_SECONDS = 60
 _ZERO_WEIGHT = re.compile(r"q\s*=\s*0(?:\.0{0,3})?")
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9._:/=+@-]{1,128}")
@@ -62,12 +63,14 @@ def parse_metadata_header(request: Request) -> dict[str, str]:
 def parse_prefer_wait(text: str) -> int | None:
     """Return the seconds of `Prefer: wait[=n]`, None if the header does not ask to wait.
 
-    Without a number, and at most, it is 60 (Replicate's OpenAPI document, Prefer).
+    Without a number, and at most, it is 60 (Replicate's OpenAPI document, Prefer). That goes for any number:
+    a client that has asked to wait takes a response that is not `starting` for the end.
     """
     match = _PREFER_WAIT.search(text.lower())
     if not match:
         return None
-    return min(int(match.group(1)), _MAX_PREFER_WAIT_SECONDS) if match.group(1) else _MAX_PREFER_WAIT_SECONDS
+    # A float, because an int of thousands of digits is a ValueError.
+    return int(min(float(match[2] or _MAX_PREFER_WAIT_SECONDS), _MAX_PREFER_WAIT_SECONDS))
 
 
 def parse_image_options(request: Request) -> dict[str, Any] | None:
