@@ -55,6 +55,14 @@ def test_file_is_uploaded_and_read() -> None:
     assert client.files.get(file_id=file.id).size == 4
 
 
+def test_metadata_of_a_file_is_kept_if_it_is_text() -> None:
+    text = client.files.create(content=("a.txt", b"text"), metadata='{"order": 42}')
+    # The client sends a part for each value. If this fails, it sends JSON: say so in docs/api.md.
+    values = client.files.create(content=("a.txt", b"text"), metadata={"order": 42, "tags": ["a", "b"]})
+
+    assert (text.metadata, values.metadata) == ({"order": 42}, {})
+
+
 def test_refused_operation_raises_an_error_that_says_what_to_use() -> None:
     with pytest.raises(APIStatusError, match="Trainings are not available here"):
         client.trainings.list()

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
-import { validateWebhook } from "replicate";
+import Replicate, { validateWebhook } from "replicate";
 import {
   OUTPUTS_URL,
   PROXY_KEY,
@@ -182,6 +182,23 @@ test("create uploads a Blob and the model can read it at its URL", async () => {
 
   const [{ input }] = await findReplicatePredictions(created.id);
   assert.equal(await (await fetch(input.file)).text(), text);
+});
+
+test("create with inline files sends the options of the client instead of the input", async () => {
+  const bodies = [];
+  const client = new Replicate({
+    auth: "secret",
+    fileEncodingStrategy: "data-uri",
+    fetch: async (_, { body }) => {
+      bodies.push(JSON.parse(body));
+      return Response.json({});
+    },
+  });
+
+  await client.predictions.create({ model: "local/lab", input: { file: new Blob(["text"]) } });
+
+  // If this fails, the client is repaired: say so in docs/api.md.
+  assert.equal(bodies[0].input.auth, "secret");
 });
 
 test("create by deployment succeeds", async () => {

@@ -48,6 +48,16 @@ def test_form_of_the_javascript_client_with_metadata_as_a_file_is_parsed() -> No
     assert parse_file_form(*encode_form(parts)).metadata == {"a": 1}
 
 
+def test_form_of_the_second_python_client_with_an_object_as_metadata_is_parsed() -> None:
+    parts = [
+        ("metadata[tags][]", "a"),
+        ("metadata[tags][]", "b"),
+        *((f"metadata[{n}]", "x") for n in range(20)),
+    ]
+    form = parse_file_form(*encode_form({"content": ("cat.png", b"x", "image/png")}, parts))
+    assert (form.content, form.name, form.metadata) == (b"x", "cat.png", {})
+
+
 def test_name_and_type_in_parts_of_their_own_are_parsed() -> None:
     form = parse_file_form(
         *encode_form({"content": ("x", b"x")}, {"filename": "a.zip", "type": "application/zip"})

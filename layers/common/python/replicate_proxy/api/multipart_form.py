@@ -1,7 +1,9 @@
 """Parse the multipart form of `POST /v1/files` with python-multipart.
 
 Replicate's clients differ in what they send: `filename` and `type` come as parts of their own or with the
-`content` part, and the JavaScript client sends `metadata` as a file named `blob`.
+`content` part, and the JavaScript client sends `metadata` as a file named `blob`. Version 2 of the Python
+client sends an object as one part for each value, `metadata[order]`, without the types of the values. These
+parts are ignored, however many there are.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_METADATA_BYTES = 16 * 1024
 _MAX_PARTS = 16
+_SPLIT_METADATA = "metadata["
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ class _PartReader:
             ) from error
         if name is None:
             raise ApiError(400, "Invalid form", "A part of the form has no name")
+        if name.startswith(_SPLIT_METADATA):
+            return
         if name in self.parts:
             raise field_error(name, "must be sent only once")
         if len(self.parts) == _MAX_PARTS:
