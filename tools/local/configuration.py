@@ -19,7 +19,7 @@ URL_KEY_PARAMETER = f"/replicate-proxy/{STAGE}/private-outputs-key-1"
 SECRET_PARAMETER = f"/replicate-proxy/{STAGE}/replicate-webhook-secret"
 
 _REPLICATE_URL = "https://api.replicate.com"
-_REPLICATE_STREAMS_URL = "https://stream.replicate.com"
+_REPLICATE_STREAMS_URL = "https://stream-b.svc.ric1.c.replicate.net"
 _UNUSED_WEBHOOK_SECRET = "whsec_bm90LXVzZWQtd2hpbGUtcG9sbGluZw=="  # noqa: S105 - no webhook is signed with it
 
 

@@ -346,9 +346,9 @@ REPLICATE_API_BASE_URL = _text(
 )
 REPLICATE_STREAM_BASE_URL = _text(
     "REPLICATE_STREAM_BASE_URL",
-    "https://stream.replicate.com",
+    "https://stream-b.svc.ric1.c.replicate.net",
     ("dispatch",),
-    "Base of Replicate's streams; a stream on another host is not served",
+    "Base of Replicate's streams of text; one on another host is served once it is over",
 )
 ENABLE_REPLICATE_WEBHOOKS = _boolean(
     "ENABLE_REPLICATE_WEBHOOKS",

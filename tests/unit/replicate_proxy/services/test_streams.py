@@ -81,29 +81,52 @@ def test_create_returns_our_url_of_replicates_stream(api: PredictionApi) -> None
     "replicate_url",
     [
         None,
-        f"https://elsewhere.test{TEXT_PATH}",
-        f"{STREAM_HOST_URL}.elsewhere.test{TEXT_PATH}",
         f"{STREAM_HOST_URL}/v2/streams/{OPAQUE}",
         f"{STREAM_HOST_URL}{TEXT_PATH}?token=1",
         f"{STREAM_HOST_URL}/v1/streams/../{OPAQUE}",
+        TEXT_PATH,
+        f"ftp://stream.replicate.test{TEXT_PATH}",
     ],
 )
-def test_create_returns_no_stream_of_another_host_or_form(
-    api: PredictionApi, replicate_url: str | None
-) -> None:
+def test_create_returns_no_stream_of_another_form(api: PredictionApi, replicate_url: str | None) -> None:
     api.pipeline.replicate.stream_url = replicate_url
 
-    assert "stream" not in create(api)["urls"]
+    with read_log() as log:
+        assert "stream" not in create(api)["urls"]
     assert api.pipeline.known_models.stream == NO_STREAM
+    assert bool(log.find("stream not relayed")) == (replicate_url is not None)
 
 
-def test_stream_of_files_is_served_from_the_record_only(api: PredictionApi) -> None:
-    api.pipeline.replicate.stream_url = f"{STREAM_HOST_URL}/v1/files/{OPAQUE}"
+@pytest.mark.parametrize("host", ["elsewhere.test", "stream.replicate.test.elsewhere.test"])
+def test_text_on_another_host_is_streamed_from_the_record(api: PredictionApi, host: str) -> None:
+    """Replicate has a host for each region, of which CloudFront relays one."""
+    api.pipeline.replicate.stream_url = f"https://{host}{TEXT_PATH}"
+    api.pipeline.output_harvester.results = [HarvestResult(output=["a", "b"], records=())]
 
-    view = create(api)
+    with read_log() as log:
+        view = create(api)
+    finish(api)
+
+    assert view["urls"]["stream"].startswith(f"{OUTPUTS_URL}/streams/{view['id']}?")
+    assert api.pipeline.known_models.stream == TEXT
+    events = parse_events(api.read_stream(view["urls"]["stream"])[1])
+    assert [data for name, _, data in events if name == "output"] == ["a", "b"]
+    [warning] = log.find("stream not relayed")
+    assert warning["host"] == host
+    assert OPAQUE not in json.dumps(log.records)
+
+
+@pytest.mark.parametrize("base_url", [STREAM_HOST_URL, "https://elsewhere.test"])
+def test_stream_of_files_is_served_from_the_record_only(api: PredictionApi, base_url: str) -> None:
+    """Replicate has them on a host of their own."""
+    api.pipeline.replicate.stream_url = f"{base_url}/v1/files/{OPAQUE}"
+
+    with read_log() as log:
+        view = create(api)
 
     assert view["urls"]["stream"].startswith(f"{OUTPUTS_URL}/v1/files/{view['id']}?")
     assert OPAQUE not in json.dumps(view)
+    assert not log.find("stream not relayed")
 
 
 @pytest.mark.parametrize(("known", "folder"), [(FILES, "/v1/files"), (TEXT, "/streams")])
@@ -342,7 +365,7 @@ def test_new_attempt_has_a_stream_of_its_own_and_the_old_url_works(api: Predicti
 
 def test_replicate_stream_of_each_known_form_is_parsed() -> None:
     kinds = {
-        kind: parse_replicate_stream(f"{STREAM_HOST_URL}/v1/{kind}/{OPAQUE}", STREAM_HOST_URL)
+        kind: parse_replicate_stream(f"{STREAM_HOST_URL}/v1/{kind}/{OPAQUE}")
         for kind in ("predictions", "streams", "files")
     }
 

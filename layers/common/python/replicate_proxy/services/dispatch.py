@@ -373,12 +373,9 @@ class Dispatcher:
         if self._streams is None:
             return None, None
         replicate_url = prediction.urls.get("stream")
-        stream, stream_url = self._streams.build(job, replicate_url)
-        if replicate_url and stream_url is None:
-            # The rest of the URL is a secret.
-            host = replicate_url.split("/", 3)[2:3]
-            logger.warning("stream not served, its URL is not of the expected host and form", host=host)
-        return stream, stream_url
+        if replicate_url and (host := self._streams.find_unknown_host(replicate_url)) is not None:
+            logger.warning("stream not relayed", host=host)
+        return self._streams.build(job, replicate_url)
 
     def _release(self, job: Job, error: NotAcceptedError | ConfigurationError) -> None:
         """Put a job whose create request was not accepted back into the queue."""
