@@ -102,7 +102,31 @@ class TestTransientFailure:
 
         assert (failed.status, failed.error, failed.past_attempts) == (S.FAILED, "(code: PA)", ())
 
-    @pytest.mark.parametrize("error", ["CUDA out of memory (E1001)", "", "E98281", "code: PAST"])
+    @pytest.mark.parametrize(
+        "error",
+        [
+            "Prediction interrupted; please retry (code: PA)",
+            "Health check failed (E8765)",
+            "Service is currently unavailable due to high demand. Please try again later. (E003) (1cah9wl)",
+            "ModelError: Service is temporarily unavailable. Please try again later. (E004)",
+        ],
+    )
+    def test_failure_of_replicate_or_of_the_models_provider_is_transient(self, error: str) -> None:
+        retried = apply_change(make_job(S.PROCESSING), make_report("failed", error=error))
+
+        assert (retried.status, retried.attempt) == (S.QUEUED, 2)
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            "CUDA out of memory (E1001)",
+            "",
+            "E98281",
+            "code: PAST",
+            "The input or output was flagged as sensitive. Please try again with different inputs. (E005)",
+            "Episode (E003) has no frames",
+        ],
+    )
     def test_other_failure_is_final(self, error: str) -> None:
         assert apply_change(make_job(S.PROCESSING), make_report("failed", error=error)).status is S.FAILED
 

@@ -38,11 +38,10 @@ if TYPE_CHECKING:
     from replicate_proxy.jobs.timeouts import JobTimeouts
 
 
-# Director errors and interruptions, which users' projects retry by hand. E1001 (out of memory) is not among
-# them: it recurs with the same input (Replicate docs, error codes; the codes as seen in public projects).
-_TRANSIENT_ERROR = re.compile(
-    r"\((?:code: PA|E9828|E8765|E6716|E9243)\)|\bcode: PA\b|\bE(?:9828|8765|6716|9243)\b"
-)
+# Director errors, interruptions, and E003 and E004 of official models whose provider has no capacity: users'
+# projects retry them by hand. E1001 (out of memory) is not among them: it recurs with the same input
+# (Replicate docs, error codes; the codes as seen in public projects).
+_TRANSIENT_ERROR = re.compile(r"\bcode: PA\b|\bE(?:9828|8765|6716|9243)\b|\btry again later\. \(E00[34]\)")
 
 
 def apply_report(job: Job, change: Reported, now: datetime, timeouts: JobTimeouts) -> Job:
