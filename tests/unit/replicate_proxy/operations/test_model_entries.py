@@ -121,6 +121,19 @@ def test_invalid_entry_is_rejected_by_field(admin_api: AdminApi, body: Any, fiel
     assert admin_api.model_entries.document.entries == {}
 
 
+@pytest.mark.parametrize("depth", [65, 5_000])
+@pytest.mark.parametrize("field", ["defaults", "forced"])
+def test_fields_nested_deeper_than_an_input_are_rejected(admin_api: AdminApi, field: str, depth: int) -> None:
+    nested: list[Any] = []
+    for _ in range(depth - 2):
+        nested = [nested]
+
+    status, problem = admin_api.call("PUT", "models/acme/model", {field: {"prompt": nested}})
+
+    assert (status, problem["invalid_fields"][0]["field"]) == (422, field)
+    assert admin_api.model_entries.document.entries == {}
+
+
 @pytest.mark.parametrize("body", [[], "text"])
 def test_body_that_is_no_object_is_rejected(admin_api: AdminApi, body: Any) -> None:
     assert admin_api.call("PUT", "models/acme/model", body)[0] == 422

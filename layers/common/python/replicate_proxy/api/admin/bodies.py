@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from replicate_proxy.api.predictions.bodies import ModelInput
 from replicate_proxy.api.validation import RequestBody, UtcTime, describe_pattern
 from replicate_proxy.auth.ip_ranges import normalize_ip_range
 from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, UsageLimits
@@ -63,7 +64,7 @@ _BUDGET_PATTERN = describe_pattern(
 _TOKEN_PATTERN = describe_pattern(r"^[!-~]+$", "must be printable ASCII characters without spaces")
 _Usd = Annotated[str, StringConstraints(pattern=_USD_PATTERN)]
 _FullName = Annotated[str, StringConstraints(pattern=_FULL_NAME_PATTERN)]
-_ModelInput = Annotated[dict[str, Any], Field(max_length=100)]
+_EntryInput = Annotated[ModelInput, Field(max_length=100)]
 _Label = Annotated[str, StringConstraints(max_length=100)]
 _IpRanges = Annotated[tuple[Annotated[str, AfterValidator(_normalize_ip_range)], ...], Field(max_length=50)]
 _MaxConcurrency = Annotated[int, Field(ge=1, le=MAX_CONCURRENCY)]
@@ -202,8 +203,8 @@ class PutModelEntryBody(RequestBody):
     name: _FullName | None = None
     target: Annotated[str, StringConstraints(pattern=_TARGET_PATTERN)] = ""
     description: Annotated[str, StringConstraints(max_length=500)] = ""
-    defaults: _ModelInput = Field(default_factory=dict)
-    forced: _ModelInput = Field(default_factory=dict)
+    defaults: _EntryInput = Field(default_factory=dict)
+    forced: _EntryInput = Field(default_factory=dict)
     allowed_tenants: Annotated[tuple[_TenantName, ...], Field(max_length=100)] = ()
     timeout_seconds: Annotated[int, Field(ge=5, le=86_400)] | None = None
     max_concurrency: _MaxConcurrency | None = None

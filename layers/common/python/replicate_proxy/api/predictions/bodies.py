@@ -37,7 +37,7 @@ def _limit_depth(value: dict[str, Any]) -> dict[str, Any]:
 
 
 Version = Annotated[str, AfterValidator(_require_version)]
-_Input = Annotated[dict[str, Any], AfterValidator(_limit_depth)]
+ModelInput = Annotated[dict[str, Any], AfterValidator(_limit_depth)]
 Url = Annotated[str, StringConstraints(max_length=2048)]
 WebhookEvents = Annotated[list[Literal["start", "output", "logs", "completed"]], Field(max_length=4)]
 
@@ -51,7 +51,7 @@ class CreatePredictionBody(RequestBody):
 
     model_config = ConfigDict(strict=True)
 
-    input: _Input
+    input: ModelInput
     stream: bool | None = None
     webhook: Url | None = None
     webhook_completed: Url | None = None
