@@ -229,6 +229,13 @@ def test_name_that_is_not_in_its_charset_is_a_400(charset: str) -> None:
     assert reject("multipart/form-data; boundary=b", body).status == 400
 
 
+@pytest.mark.parametrize("pieces", ["filename*0=b; filename*=utf-8''a", "filename*=utf-8''a; filename*1*=b"])
+def test_name_in_pieces_and_whole_is_a_400(pieces: str) -> None:
+    body = build_form(f"name=content; {pieces}")
+
+    assert reject("multipart/form-data; boundary=b", body).status == 400
+
+
 @pytest.mark.parametrize("disposition", ["", "filename=x"])
 def test_part_without_name_is_a_400(disposition: str) -> None:
     assert reject("multipart/form-data; boundary=b", build_form(disposition)).status == 400

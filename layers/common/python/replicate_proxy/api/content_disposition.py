@@ -20,11 +20,16 @@ def parse_names(header: bytes) -> tuple[str | None, str | None]:
 
     Browsers send UTF-8, Python's requests and .NET send `filename*=utf-8''…` (RFC 5987), with or without a
     plain `filename` for older servers, which .NET writes as encoded words (RFC 2047). `filename*` is the name
-    that is meant. Raises ValueError if a plain name is not UTF-8, or if the charset of a name is none.
+    that is meant. Raises ValueError if a plain name is not UTF-8, if the charset of a name is none, or if a
+    name is given both in pieces (RFC 2231) and whole.
     """
     message = Message()
     message["Content-Disposition"] = header.decode("latin-1")
-    parameters = message.get_params([], "Content-Disposition")
+    try:
+        parameters = message.get_params([], "Content-Disposition")
+    except TypeError as error:
+        # The parser sorts pieces by their number, and a whole name has none.
+        raise ValueError("a name is given both in pieces and whole") from error
     return _find_name(parameters, "name"), _find_name(parameters, "filename")
 
 

@@ -154,7 +154,7 @@ class _PartReader:
             name, file_name = parse_names(self._headers.get(b"content-disposition", b""))
         except ValueError as error:
             raise ApiError(
-                400, "Invalid form", "A name in the form is not in UTF-8 or its charset"
+                400, "Invalid form", "A name in the form is malformed, or not in UTF-8 or its charset"
             ) from error
         if name is None:
             raise ApiError(400, "Invalid form", "A part of the form has no name")
