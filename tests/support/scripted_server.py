@@ -132,7 +132,9 @@ class Connection:
         return data
 
 
-def respond_with(status: int, body: bytes | dict[str, Any], *headers: str) -> Script:
+def respond_with(
+    status: int, body: bytes | dict[str, Any], *headers: str, content_type: str = "application/json"
+) -> Script:
     """Return a script that sends one response and closes the connection.
 
     The response announces the closing. Otherwise a client could reuse the connection for its next attempt
@@ -141,16 +143,19 @@ def respond_with(status: int, body: bytes | dict[str, Any], *headers: str) -> Sc
 
     def script(connection: Connection) -> None:
         connection.read_request()
-        connection.send(build_http_response(status, body, "Connection: close", *headers))
+        response = build_http_response(status, body, "Connection: close", *headers, content_type=content_type)
+        connection.send(response)
 
     return script
 
 
-def build_http_response(status: int, body: bytes | dict[str, Any], *headers: str) -> bytes:
+def build_http_response(
+    status: int, body: bytes | dict[str, Any], *headers: str, content_type: str = "application/json"
+) -> bytes:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     lines = [
         f"HTTP/1.1 {status} X",
-        "Content-Type: application/json",
+        f"Content-Type: {content_type}",
         f"Content-Length: {len(content)}",
         *headers,
     ]

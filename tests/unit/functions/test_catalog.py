@@ -75,6 +75,29 @@ def test_catalog_describes_the_model_that_runs_under_the_name_of_an_entry(build_
 
 
 @pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"[]", "application/json"),
+        (b"<html>maintenance</html>", "text/html"),
+        (b'{"name": "\\ud800"}', "text/html"),
+    ],
+)
+def test_catalog_returns_502_when_the_model_of_an_entry_is_no_json_object(
+    build_router: BuildRouter, body: bytes, content_type: str
+) -> None:
+    entry = ModelEntry(name="team/fast-image", target="black-forest-labs/flux-schnell")
+    script = respond_with(200, body, content_type=content_type)
+    router, _ = build_router(script, entries=FakeEntries([entry]))
+
+    response = router.handle(
+        make_event(resource="/v1/models/{owner}/{name}", params={"owner": "team", "name": "fast-image"})
+    )
+
+    assert response["statusCode"] == 502
+    assert json.loads(response["body"])["status"] == 502
+
+
+@pytest.mark.parametrize(
     ("target", "tenants", "status"),
     [("deployments/acme/ours", (), 404), ("acme/other", ("globex",), 403)],
 )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import SubmissionKind
 from replicate_proxy.model_entries.entry import parse_target
 from replicate_proxy.services.catalog import CATALOG_ROUTES
+from replicate_proxy.strict_json import parse_strict_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +81,17 @@ def _replace_alias(path_params: Mapping[str, str], entry: ModelEntry | None) -> 
 def _describe_alias(body: str, entry: ModelEntry) -> str:
     """Return the model that runs under the name of the entry, with its description if it has one."""
     owner, _, name = entry.name.partition("/")
-    model = json.loads(body)
+    model = _parse_model(body)
     description = entry.description or model.get("description")
     return json.dumps({**model, "owner": owner, "name": name, "description": description}, ensure_ascii=False)
+
+
+def _parse_model(body: str) -> dict[str, Any]:
+    """Return the model in Replicate's response. Raises a 502 ApiError if it is no JSON object."""
+    try:
+        model = parse_strict_json(body.encode())
+    except (ValueError, RecursionError):
+        model = None
+    if not isinstance(model, dict):
+        raise ApiError(502, "Bad gateway", "Replicate's response could not be understood")
+    return model
