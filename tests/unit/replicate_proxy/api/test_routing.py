@@ -161,6 +161,16 @@ def test_unknown_query_parameters_are_named_in_a_400() -> None:
     assert "it has created_after, cursor" in body["detail"]
 
 
+def test_repeated_query_parameter_is_named_in_a_400() -> None:
+    event = make_event("GET", "/v1/predictions", query={"cursor": "x", "created_after": "b"})
+    sent = {"cursor": ["x"], "created_after": ["a", "b"]}
+    response = strict_router.handle({**event, "multiValueQueryStringParameters": sent})
+
+    assert response["statusCode"] == 400
+    (invalid,) = json.loads(response["body"])["invalid_fields"]
+    assert (invalid["type"], invalid["field"]) == ("repeated_parameter", "created_after")
+
+
 def test_route_without_query_parameters_says_so() -> None:
     response = strict_router.handle(make_event("GET", "/v1/endpoints", query={"page": "2"}))
 

@@ -22,7 +22,7 @@ from replicate_proxy.errors import ApiError, InvalidField, parameter_errors
 from replicate_proxy.observability import Metric, logger, measure_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 type Handler = Callable[[Request], Response]
@@ -91,9 +91,9 @@ class Router:
     ) -> Callable[[Handler], Handler]:
         """Return a decorator that registers a handler.
 
-        With `query`, the names of the route's query parameters, a request with another one gets a 400: a
-        filter that is ignored would return what the caller did not ask for. A name like `metadata.{name}`
-        stands for all that begin like it.
+        With `query`, the names of the route's query parameters, a request with another one, or with the same
+        one twice, gets a 400: a filter that is ignored would return what the caller did not ask for. A name
+        like `metadata.{name}` stands for all that begin like it.
         """
 
         def register(handler: Handler) -> Handler:
@@ -146,12 +146,13 @@ class Router:
             if handler is None or not _has_valid_path_params(request):
                 raise ApiError(404, "Not found", "The requested resource could not be found")
             with measure_seconds(Metric.API_SECONDS, route=f"{request.method} {request.resource}"):
-                self._check_query(request)
+                self._check_query(request, event.get("multiValueQueryStringParameters") or {})
                 return handler(request)
         except Exception as error:  # noqa: BLE001 - outermost frame: the caller gets a 500, the log the trace
             return self._build_error_response(error)
 
-    def _check_query(self, request: Request) -> None:
+    def _check_query(self, request: Request, sent: Mapping[str, Sequence[str]]) -> None:
+        """Raise a 400 ApiError for parameters that the route lacks, or that were `sent` more than once."""
         known = self._query_parameters.get((request.method, request.resource))
         if known is None:
             return
@@ -160,6 +161,12 @@ class Router:
         if unknown:
             description = f"is not a parameter of this route; it has {', '.join(sorted(known)) or 'none'}"
             raise parameter_errors([InvalidField("unknown_parameter", name, description) for name in unknown])
+        repeated = sorted(name for name, values in sent.items() if len(values) > 1)
+        if repeated:
+            description = "must be sent only once"
+            raise parameter_errors(
+                [InvalidField("repeated_parameter", name, description) for name in repeated]
+            )
 
     def _resolve_catch_all(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the event as if API Gateway had matched a registered template below a catch-all resource.
