@@ -129,6 +129,22 @@ def test_header_names_are_lower_case() -> None:
     assert request.headers["x-thing"] == "1"
 
 
+@pytest.mark.parametrize(
+    ("sent", "headers"),
+    [
+        ({"X-Metadata": ["a=1", "b=2"]}, {"x-metadata": "a=1, b=2"}),
+        ({"Prefer": ["wait=5"], "prefer": ["respond-async"]}, {"prefer": "wait=5, respond-async"}),
+        ({"Cookie": ["a=1", "b=2"]}, {"cookie": "a=1; b=2"}),
+        ({"X-Empty": [""]}, {"x-empty": ""}),
+    ],
+)
+def test_lines_of_a_repeated_header_are_a_list(sent: dict[str, list[str]], headers: dict[str, str]) -> None:
+    # As API Gateway does, with the last line.
+    event = {**make_event(), "headers": {name: lines[-1] for name, lines in sent.items()}}
+
+    assert Request.from_event({**event, "multiValueHeaders": sent}).headers == headers
+
+
 def test_event_without_optional_parts_is_accepted() -> None:
     event = {"httpMethod": "GET", "resource": "/health", "path": "/health", "headers": None, "body": None}
     request = Request.from_event(event)

@@ -66,14 +66,13 @@ class Request:
     @classmethod
     def from_event(cls, event: Mapping[str, Any], *, public_base_url: str = "") -> Request:
         """Build the request from an API Gateway event."""
-        headers = {name.lower(): str(value) for name, value in (event.get("headers") or {}).items()}
         return cls(
             method=event["httpMethod"],
             resource=event["resource"],
             path=event.get("path") or "/",
             path_params=event.get("pathParameters") or {},
             query=event.get("queryStringParameters") or {},
-            headers=headers,
+            headers=_combine_headers(event),
             body=_decode_body(event),
             context=event.get("requestContext") or {},
             public_base_url=public_base_url,
@@ -220,6 +219,23 @@ def _build_segment_pattern(segment: str) -> str:
     if not segment.startswith("{"):
         return re.escape(segment)
     return ".+" if segment.endswith("+}") else "[^/]+"
+
+
+def _combine_headers(event: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers; the lines of a repeated one are one list (RFC 9110, section 5.3).
+
+    `headers` of the event has the last line of each only.
+    """
+    lines = event.get("multiValueHeaders") or {
+        name: [value] for name, value in (event.get("headers") or {}).items()
+    }
+    combined: dict[str, str] = {}
+    for name, values in lines.items():
+        key = name.lower()
+        # HTTP/2 splits the pairs of this one (RFC 9113, section 8.2.3).
+        separator = "; " if key == "cookie" else ", "
+        combined[key] = separator.join([*([combined[key]] if key in combined else []), *map(str, values)])
+    return combined
 
 
 def _decode_body(event: Mapping[str, Any]) -> bytes:
