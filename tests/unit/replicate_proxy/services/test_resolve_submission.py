@@ -205,6 +205,45 @@ def test_job_is_never_resubmitted_while_an_unreadable_entry_may_be_its_own(pipel
     assert pipeline.replicate.predictions.keys() == {"p7"}
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"created_at": None},
+        {"created_at": "yesterday"},
+        {"input": None},
+        {"version": None},
+        {"version": "hidden", "model": None, "input": None},
+        {"created_at": None, "input": None, "model": None, "version": None},
+    ],
+)
+def test_job_is_not_resubmitted_while_its_own_may_be_an_entry_that_lacks_fields(
+    pipeline: Pipeline, fields: dict[str, Any]
+) -> None:
+    job = accept_job_with_lost_response(pipeline)
+    entry = pipeline.replicate.predictions.pop("p1")
+    pipeline.replicate.unreadable_entries = [{**entry, **fields}]
+
+    pipeline.pass_time(600)
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
+    pipeline.pass_time(1200)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).attempt) == (S.FAILED, 1)
+    assert pipeline.replicate.predictions == {}
+
+
+@pytest.mark.parametrize("fields", [{"input": {"prompt": "a dog"}}, {"created_at": "2020-01-01T00:00:00Z"}])
+def test_job_is_resubmitted_if_what_an_entry_shows_is_of_another(
+    pipeline: Pipeline, fields: dict[str, Any]
+) -> None:
+    job = accept_job_with_lost_response(pipeline)
+    entry = pipeline.replicate.predictions.pop("p1")
+    pipeline.replicate.unreadable_entries = [{**entry, "model": None, **fields}]
+
+    pipeline.pass_time(pipeline.timeouts.resubmit_after_seconds + 120)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).attempt) == (S.SUBMITTED, 2)
+
+
 def test_job_ends_that_was_sent_among_more_predictions_than_can_be_searched(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

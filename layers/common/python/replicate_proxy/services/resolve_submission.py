@@ -5,13 +5,14 @@ belongs to the job that the URL names. One without may be the job's if its model
 as well that of another job with an equal request. The job adopts it only after the time in which a callback
 would have come, only if no job of another tenant can have created it, and only if there is one for each job
 that waits for one. Until then, and where Replicate has deleted the input, lists an entry that cannot be
-read, or has too many to read all, the job waits: nothing is sent again while its prediction may exist, and
-nothing is taken that another job would have to send again.
+read or compared, or has too many to read all, the job waits: nothing is sent again while its prediction may
+exist, and nothing is taken that another job would have to send again.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
@@ -92,8 +93,8 @@ class _SearchResult:
     """The job's own prediction, if one names the job; else what may be its own.
 
     `lookalikes` have the job's model and input and no owner. `is_doubtful`: one may be the job's, but its
-    input is deleted, or its entry cannot be read, or another job has ended that it may belong to as well, or
-    there are too many to look at all of them.
+    input is deleted, or its entry cannot be read or does not show all that is compared, or another job has
+    ended that it may belong to as well, or there are too many to look at all of them.
     """
 
     own: UpstreamPrediction | None = None
@@ -205,7 +206,16 @@ class SubmissionResolver:
         ]
 
     def _may_own(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        return _is_same_model(job, prediction) and prediction.input == load_sent_input(job, self.documents)
+        return (
+            _is_same_model(job, prediction) is not False
+            and self._has_same_input(job, prediction) is not False
+        )
+
+    def _has_same_input(self, job: Job, prediction: UpstreamPrediction) -> bool | None:
+        """Return whether the prediction has the input that the job sends, None if it does not show it."""
+        if prediction.data_removed or not isinstance(prediction.raw.get("input"), Mapping):
+            return None
+        return bool(prediction.input == load_sent_input(job, self.documents))
 
     def _finish(self, job: Job) -> CheckOutcome:
         """Check the job again at once: its prediction may have ended already."""
@@ -253,11 +263,14 @@ class SubmissionResolver:
         if attempt is not None:
             is_own = (attempt.tenant, attempt.job_id) == (job.tenant, job.id)
             return _Match.OWN if is_own else _Match.NONE
-        if prediction.webhook is not None or not self._looks_alike(job, prediction):
+        if prediction.webhook is not None:
+            return _Match.NONE
+        is_alike = self._looks_alike(job, prediction)
+        if is_alike is False:
             return _Match.NONE
         owner = self.store.get_prediction_owner(job.account.qualify(prediction.id))
         if owner is None:
-            return _Match.DOUBTFUL if prediction.data_removed else _Match.LOOKALIKE
+            return _Match.LOOKALIKE if is_alike else _Match.DOUBTFUL
         if owner.claim is PredictionClaim.DISPUTED:
             return _Match.DOUBTFUL
         return _Match.OWN if (owner.tenant, owner.job_id) == (job.tenant, job.id) else _Match.NONE
@@ -276,13 +289,15 @@ class SubmissionResolver:
             if cursor is None:
                 return
 
-    def _looks_alike(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        """Return whether time, model and input match. The deleted input of a prediction matches any input."""
-        if not _is_created_after_sending(job, prediction):
+    def _looks_alike(self, job: Job, prediction: UpstreamPrediction) -> bool | None:
+        """Return whether time, model and input match; None if those match that the prediction shows."""
+        is_timely, is_same_model = _is_created_after_sending(job, prediction), _is_same_model(job, prediction)
+        if is_timely is False or is_same_model is False:
             return False
-        if prediction.data_removed:
-            return _is_same_model(job, prediction)
-        return self._may_own(job, prediction)
+        has_same_input = self._has_same_input(job, prediction)
+        if has_same_input is False:
+            return False
+        return True if is_timely and is_same_model and has_same_input else None
 
 
 def _is_in_doubt(job: Job) -> bool:
@@ -294,8 +309,8 @@ def _is_in_doubt(job: Job) -> bool:
     )
 
 
-def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool:
-    """Return whether the prediction runs the job's model, as far as Replicate shows it.
+def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool | None:
+    """Return whether the prediction runs the job's model, as far as Replicate shows it; None if it does not.
 
     Replicate shows no version for official models, whichever version was requested.
     """
@@ -305,14 +320,16 @@ def _is_same_model(job: Job, prediction: UpstreamPrediction) -> bool:
         return True
     if submission.kind is SubmissionKind.VERSION:
         if submission.version_id != _HIDDEN_VERSION and shows_version:
-            return prediction.version == submission.version_id
-        if not submission.model_name:
-            return not shows_version and job.model in {None, prediction.model}
-    return prediction.model == submission.model_name
+            return prediction.version == submission.version_id if prediction.version else None
+        if not submission.model_name and job.model is None:
+            return not shows_version
+    return prediction.model == (submission.model_name or job.model) if prediction.model else None
 
 
-def _is_created_after_sending(job: Job, prediction: UpstreamPrediction) -> bool:
-    return _calculate_seconds_after_sending(job, prediction) >= -_MAX_BEFORE_SENDING.total_seconds()
+def _is_created_after_sending(job: Job, prediction: UpstreamPrediction) -> bool | None:
+    """Return whether the prediction may be of this sending by its time, None if it shows none."""
+    seconds = _calculate_seconds_after_sending(job, prediction)
+    return seconds >= -_MAX_BEFORE_SENDING.total_seconds() if seconds != -math.inf else None
 
 
 def _calculate_seconds_after_sending(job: Job, prediction: UpstreamPrediction) -> float:
