@@ -169,6 +169,9 @@ def test_list_filters_and_pages(admin_api: AdminApi) -> None:
         ("format", "csv"),
         ("cursor", "abc"),
         ("who", "op"),
+        pytest.param("key_id", "k" * 2049, id="long key_id"),
+        pytest.param("tenant", "é" * 1025, id="long tenant"),
+        pytest.param("target", "t" * 2049, id="long target"),
     ],
 )
 def test_invalid_parameter_is_named(admin_api: AdminApi, name: str, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.http import json_response, text_response
@@ -26,6 +26,8 @@ _DEFAULT_LIMIT = 50
 _MAX_LIMIT = 100
 _MAX_EXPORT_LIMIT = 1000
 _MAX_EXPORT_CHARACTERS = 1_500_000
+# DynamoDB refuses to query an index by more (Amazon DynamoDB, "Constraints": partition key length).
+_MAX_INDEXED_BYTES = 2048
 _JSON_STATES = ("parameters", "before", "after")
 _PARAMETERS = ("action", "key_id", "tenant", "target", "since", "until", "format", "limit", "cursor")
 
@@ -93,17 +95,31 @@ def _build_verification_view(request: Request, verification: Verification) -> di
 
 
 def _parse_filter(request: Request) -> AuditFilter:
+    return replace(
+        parse_subject(request),
+        since=format_optional_timestamp(parse_time_parameter(request, "since")),
+        until=format_optional_timestamp(parse_time_parameter(request, "until")),
+    )
+
+
+def parse_subject(request: Request) -> AuditFilter:
+    """Return the filter by action, key, tenant and target; empty parameters count as missing."""
     action = request.query.get("action") or None
     if action is not None and action not in AuditAction:
         raise parameter_error("action", f"must be one of {', '.join(AuditAction)}")
     return AuditFilter(
         action=action,
-        key_id=request.query.get("key_id") or None,
-        tenant=request.query.get("tenant") or None,
-        target=request.query.get("target") or None,
-        since=format_optional_timestamp(parse_time_parameter(request, "since")),
-        until=format_optional_timestamp(parse_time_parameter(request, "until")),
+        key_id=_parse_indexed(request, "key_id"),
+        tenant=_parse_indexed(request, "tenant"),
+        target=_parse_indexed(request, "target"),
     )
+
+
+def _parse_indexed(request: Request, name: str) -> str | None:
+    text = request.query.get(name) or None
+    if text is not None and len(text.encode()) > _MAX_INDEXED_BYTES:
+        raise parameter_error(name, f"must have at most {_MAX_INDEXED_BYTES} bytes", error_type="too_long")
+    return text
 
 
 def _parse_cursor(request: Request) -> str | None:

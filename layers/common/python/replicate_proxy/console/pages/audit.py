@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.api.admin.audit import build_audit_view
+from replicate_proxy.api.admin.audit import build_audit_view, parse_subject
 from replicate_proxy.api.pagination import decode_cursor, encode_cursor
-from replicate_proxy.audit.model import AuditAction, AuditFilter, is_position
-from replicate_proxy.errors import parameter_error
+from replicate_proxy.audit.model import AuditAction, is_position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +36,7 @@ def add_audit_page(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.get("/audit", operator=True)
     def list_records(page: Page) -> Response:
         position = decode_cursor(page.request.query.get("cursor"), _require_position)
-        part = trail.list_records(_parse_filter(page), before_position=position, limit=_PAGE_SIZE)
+        part = trail.list_records(parse_subject(page.request), before_position=position, limit=_PAGE_SIZE)
         following = part.next_position
         return page.render(
             "audit.html",
@@ -81,19 +80,6 @@ def _verify(services: ConsoleServices) -> dict[str, Any]:
         "is_complete": position is None,
         "head": result.head,
     }
-
-
-def _parse_filter(page: Page) -> AuditFilter:
-    query = page.request.query
-    action = query.get("action") or None
-    if action is not None and action not in AuditAction:
-        raise parameter_error("action", f"must be one of {', '.join(AuditAction)}")
-    return AuditFilter(
-        action=action,
-        key_id=query.get("key_id") or None,
-        tenant=query.get("tenant") or None,
-        target=query.get("target") or None,
-    )
 
 
 def _require_position(text: str) -> str:
