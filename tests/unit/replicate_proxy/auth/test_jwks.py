@@ -151,6 +151,7 @@ def test_key_set_is_fetched_again_after_outage(
         (200, {}, '{"keys": [5]}'),
         (200, {}, '{"keys": [{"kty": "RSA", "n": 5}]}'),
         (200, {}, '{"keys": "' + "x" * 300_000 + '"}'),
+        pytest.param((200, {}, "[" * 100_000), id="deep nesting"),
     ],
 )
 def test_response_that_is_not_a_key_set_is_retryable(
@@ -159,6 +160,16 @@ def test_response_that_is_not_a_key_set_is_retryable(
     provider.respond = lambda: response
     with pytest.raises(RetryableError):
         client.get_signing_key("k1")
+
+
+@pytest.mark.parametrize("fields", [{"use": ["sig"]}, {"kid": ["k2"]}, {"kid": {}}, {"kid": 2}])
+def test_key_with_odd_fields_does_not_hide_the_others(
+    client: JwksClient, provider: Provider, fields: dict[str, Any]
+) -> None:
+    keys = [{**PUBLIC, "kid": "k2", "use": "sig", **fields}, {**PUBLIC, "kid": "k1"}]
+    provider.respond = lambda: (200, {}, json.dumps({"keys": keys}))
+
+    assert client.get_signing_key("k1").key_id == "k1"
 
 
 def test_encryption_key_is_not_a_signing_key(client: JwksClient, provider: Provider) -> None:

@@ -183,7 +183,7 @@ class JwksClient:
         self._last_attempt_at = self._clock.now()
         try:
             self._keys = _parse_key_set(self._fetch_key_set())
-        except (requests.RequestException, ValueError, jwt.PyJWTError) as error:
+        except (requests.RequestException, ValueError, RecursionError, jwt.PyJWTError) as error:
             self._last_attempt_failed = True
             logger.warning("cannot fetch key set of identity provider", reason=type(error).__name__)
             count(Metric.AUTH_FROM_STALE_CACHE)
@@ -216,4 +216,9 @@ def _parse_key_set(body: bytes) -> dict[str, jwt.PyJWK]:
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError("the document is not a key set")
     keys = jwt.PyJWKSet.from_dict({"keys": entries}).keys
-    return {key.key_id: key for key in keys if key.key_id and key.public_key_use in {None, "sig"}}
+    return {
+        key.key_id: key
+        for key in keys
+        # Either can be any JSON value.
+        if isinstance(key.key_id, str) and key.key_id and key.public_key_use in (None, "sig")
+    }
