@@ -91,7 +91,7 @@ def redeliver(app: App, tenant: str, delivery_id: str) -> None:
 @click.option("--since", required=True, metavar="TIME", help="Like 2026-11-23T00:00:00Z.")
 @pass_app
 def redeliver_failed(app: App, tenant: str, since: str) -> None:
-    """Send all webhooks of a tenant again that failed since a time."""
+    """Send all webhooks of a tenant since a time again that failed, or wait after a failed attempt."""
     redelivered, cursor = 0, None
     while True:
         body = {"since": since, **drop_missing(cursor=cursor)}

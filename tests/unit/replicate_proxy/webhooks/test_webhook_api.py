@@ -274,6 +274,37 @@ def test_redeliver_sends_all_failed_since_a_time(client: Client, pipeline: Deliv
     assert len(accepted) == len(set(accepted)) == 4
 
 
+def test_redeliver_sends_what_waits_after_a_failure(client: Client, pipeline: DeliveryPipeline) -> None:
+    """A receiver was down for a day: the next attempts would follow hours after it works again."""
+    pipeline.receiver.behavior = lambda _: respond(503)
+    job_id = pipeline.complete_job().id
+    pipeline.run_for(24 * 3600)
+    (delivery,) = client.request("GET", f"deliveries?prediction={job_id}")["results"]
+    assert delivery["status"] == "pending"
+    assert delivery["next_attempt_at"] > format_timestamp(NOW + timedelta(hours=30))
+    pipeline.receiver.behavior = lambda _: respond(200)
+
+    body = {"since": format_timestamp(NOW)}
+    assert client.request("POST", "redeliver", body) == {"redelivered": 1, "cursor": None}
+    # It is due now, and no attempt has failed since: a repetition would only send it twice.
+    assert client.request("POST", "redeliver", body) == {"redelivered": 0, "cursor": None}
+    pipeline.run_for(60)
+
+    assert [request.json()["id"] for request in pipeline.receiver.accepted] == [job_id]
+    assert client.request("GET", f"deliveries/{delivery['id']}")["status"] == "succeeded"
+
+
+def test_redeliver_leaves_out_what_is_being_sent(client: Client, pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: respond(503)
+    pipeline.complete_job()
+    pipeline.run_for(1)
+    pipeline.receiver.behavior = lambda _: time_out()
+    pipeline.run_for(5)
+
+    body = {"since": format_timestamp(NOW)}
+    assert client.request("POST", "redeliver", body) == {"redelivered": 0, "cursor": None}
+
+
 def test_redeliver_to_a_disabled_endpoint_is_409(client: Client, pipeline: DeliveryPipeline) -> None:
     endpoint = make_endpoint(events=("completed",))
     pipeline.endpoints.create(endpoint)

@@ -143,7 +143,8 @@ class RedeliveryService:
     ) -> RedeliveryResult:
         """Enqueue a target's failed deliveries created since a time, oldest first, at most 500 a call.
 
-        With `missed_since`, only those that an endpoint disabled since then has missed.
+        So are those whose last attempt failed, which else wait up to a day for the next one although the
+        receiver works again. With `missed_since`, only those that an endpoint disabled since then has missed.
         """
         count = 0
         for _ in range(_MAX_PAGES):
@@ -151,7 +152,7 @@ class RedeliveryService:
                 tenant, target, since=since, after=after, limit=_PAGE_SIZE, oldest_first=True
             )
             count += self._redeliver_all(
-                [delivery for delivery in page.deliveries if _has_failed(delivery, missed_since)]
+                [delivery for delivery in page.deliveries if _is_wanted(delivery, missed_since)]
             )
             after = page.next_position
             if after is None:
@@ -263,7 +264,7 @@ class RedeliveryService:
             try:
                 saved = self._restart_schedule(delivery)
             except ConflictError:
-                continue  # It changed since it was read: it is no longer failed.
+                continue  # It changed since it was read: an attempt or another redelivery was faster.
             if saved is not None:
                 restarted.append(saved)
         self._queue.send([DeliverCommand.for_delivery(delivery) for delivery in restarted])
@@ -283,7 +284,10 @@ def _require_enabled(endpoint: Endpoint | None) -> None:
         raise ApiError(409, "Endpoint disabled", "Enable the endpoint before redelivering to it")
 
 
-def _has_failed(delivery: Delivery, missed_since: datetime | None) -> bool:
+def _is_wanted(delivery: Delivery, missed_since: datetime | None) -> bool:
+    """Return whether a redelivery of all that failed, or was missed since a time, sends this one."""
+    if missed_since is None and delivery.is_pending:
+        return delivery.schedule_attempts > 0
     if delivery.status is not DeliveryStatus.FAILED or missed_since is None:
         return delivery.status is DeliveryStatus.FAILED
     finished_at = delivery.finished_at or missed_since
