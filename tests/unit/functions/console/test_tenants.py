@@ -145,6 +145,32 @@ def read_revision(page: Page) -> str:
     return str(re.findall(r'name="revision" value="([^"]+)"', page.html)[0])
 
 
+def read_shown_limits(page: Page) -> str:
+    return str(re.findall(r'name="shown_limits" value="([^"]+)"', page.html)[0])
+
+
+def test_budget_that_another_operator_has_changed_is_not_replaced(operator: Browser) -> None:
+    """The form sends both limits: one that was opened before the other was set would remove it."""
+    opened = read_shown_limits(operator.get("/tenants/acme"))
+    first = {"day_usd": "5", "month_usd": "", "shown_limits": opened}
+    assert operator.post("/tenants/acme/budget", first).status == 303
+
+    page = operator.post("/tenants/acme/budget", {"day_usd": "", "month_usd": "50", "shown_limits": opened})
+
+    assert page.status == 409
+    assert "The limits have changed" in page.text
+    assert 'name="day_usd" type="number" min="0" step="any" value="5"' in page.html
+    again = {"day_usd": "5", "month_usd": "50", "shown_limits": read_shown_limits(page)}
+    assert operator.post("/tenants/acme/budget", again).status == 303
+    assert read_shown_limits(operator.get("/tenants/acme")) == "5000000, 50000000"
+
+
+def test_invalid_budget_keeps_the_limits_that_it_was_filled_with(operator: Browser) -> None:
+    page = operator.post("/tenants/acme/budget", {"day_usd": "much", "shown_limits": "none"})
+    assert page.status == 422
+    assert read_shown_limits(page) == "none"
+
+
 def test_budget_says_when_its_period_ends_and_what_counts_as_spent(operator: Browser) -> None:
     store_key(name="backend")
     operator.post("/tenants/acme/budget", {"day_usd": "5", "month_usd": "50"})

@@ -111,7 +111,7 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
                 },
             )
             stored = _find_settings(services, name)
-            _require_shown(page, stored)
+            _require_shown(page, "Settings", "revision", _get_revision(stored))
             services.admin.tenants.put(
                 name,
                 display_name=body.display_name,
@@ -133,6 +133,8 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
         def change() -> Response:
             limits = page.form.get_optional(day_usd=str, month_usd=str)
             owner, stage = BudgetOwner(name), get_stage(page.request)
+            stored, _ = _find_budget(services, name)
+            _require_shown(page, "The limits", "shown_limits", _describe_limits(stored))
             if limits:
                 services.admin.budgets.put(owner, parse_body(PutBudgetBody, limits).to_limits(), stage)
             else:
@@ -142,22 +144,27 @@ def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
         return _attempt(page, services, name, change)
 
 
-def _require_shown(page: Page, stored: Tenant | None) -> None:
-    """Raise a 409 ApiError if the form was filled with other settings than those that are stored.
+def _require_shown(page: Page, what: str, field: str, stored: str) -> None:
+    """Raise a 409 ApiError if the form was filled with something else than what is stored.
 
-    It sends all of them: a page that was opened before outputs became private would make them public again.
+    It sends all fields: a page that was opened before outputs became private would make them public again,
+    and one that was opened before a limit was set would remove the limit.
     """
-    revision = _get_revision(stored)
-    if page.form.get("revision", revision) != revision:
+    if page.form.get(field, stored) != stored:
         raise ApiError(
             409,
-            "Settings have changed",
+            f"{what} have changed",
             "They were changed since this page was opened. Look at them, and change them again",
         )
 
 
 def _get_revision(tenant: Tenant | None) -> str:
     return str(tenant.revision) if tenant is not None else "none"
+
+
+def _describe_limits(limits: BudgetLimits | None) -> str:
+    """Return the limits as a form sends them back."""
+    return f"{limits.day_micro_usd}, {limits.month_micro_usd}" if limits is not None else "none"
 
 
 def _add_pauses(pages: PageRouter, services: ConsoleServices) -> None:
@@ -282,6 +289,7 @@ def _show_tenant(
         has_settings=settings is not None,
         keys=[describe_key(key) for key in read["keys"]],
         limits=limits,
+        shown_limits=_describe_limits(limits),
         budgets=build_budget_rows(states),
         pauses=select_pauses(pauses, name),
         all_pauses=select_pauses(pauses, ALL_TENANTS),
