@@ -133,6 +133,20 @@ def test_session_ends_after_twelve_hours(tenant: Browser, monkeypatch: pytest.Mo
     assert tenant.get().status == 303
 
 
+def test_form_of_an_ended_session_says_that_nothing_was_changed(operator: Browser) -> None:
+    operator.cookies.clear()
+    page = operator.post("/pause", {"tenant": "acme", "mode": "hold"})
+    assert (page.status, page.location) == (303, "/sign-in?notice=session_ended")
+    shown = operator.get(page.location)
+    assert "nothing was changed" in shown.text
+    assert '<p class="note trouble" role="status">' in shown.html
+
+
+def test_sign_out_of_an_ended_session_is_a_sign_out(operator: Browser) -> None:
+    operator.cookies.clear()
+    assert operator.post("/sign-out").location == "/sign-in?notice=signed_out"
+
+
 def test_sign_out_ends_the_session(tenant: Browser) -> None:
     page = tenant.post("/sign-out")
     assert (page.status, "Max-Age=0" in page.headers["set-cookie"]) == (303, True)

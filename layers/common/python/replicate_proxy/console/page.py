@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _MAX_FORM_BYTES = 1_000_000
 _MAX_FORM_FIELDS = 2000
 ROOT = "/console"
+NOT_DONE = "session_ended"
+"""The notice that a change was not made, since its session had ended."""
 _ONE_TIME_PARAMETERS = frozenset({"notice", "verify"})
 """What a page shows once, and not again where its other parameters are kept."""
 
@@ -116,13 +118,15 @@ class Page:
 
     def render(self, template: str, *, problem: dict[str, Any] | None = None, **values: Any) -> Response:
         """Return the page, with the status of the problem if it shows one."""
+        notice = self.request.query.get("notice", "")
         html = self.site.templates.render(
             template,
             now=self.now,
             page=self,
             viewer=self.viewer,
             url=self.url,
-            notice=_NOTICES.get(self.request.query.get("notice", "")),
+            notice=_NOTICES.get(notice),
+            notice_kind="trouble" if notice == NOT_DONE else "good",
             problem=problem,
             **values,
         )
@@ -232,4 +236,5 @@ _NOTICES = {
     "breaker_closed": "The circuit breaker is closed.",
     "refreshed": "The webhook secret is read from Replicate.",
     "signed_out": "You are signed out.",
+    NOT_DONE: "Your session had ended: nothing was changed. Sign in, and repeat it.",
 }

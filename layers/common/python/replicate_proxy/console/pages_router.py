@@ -14,7 +14,7 @@ from replicate_proxy.api.predictions.headers import parse_correlation_id
 from replicate_proxy.api.routing import Router
 from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.audit.model import Actor, AuditSource
-from replicate_proxy.console.page import ROOT, Page, describe_error
+from replicate_proxy.console.page import NOT_DONE, ROOT, Page, describe_error
 from replicate_proxy.console.responses import html_response, redirect, redirect_whole_page
 from replicate_proxy.errors import ApiError
 from replicate_proxy.observability import logger
@@ -33,6 +33,7 @@ _SECURE_COOKIE = "__Host-console"
 # Browsers accept the prefix over HTTPS only; the local stack has none.
 _PLAIN_COOKIE = "console"
 CSRF_FIELD = "csrf"
+SIGN_OUT = "/sign-out"
 
 
 class PageRouter:
@@ -159,7 +160,12 @@ def _find_scheme(page: Page) -> str:
 
 
 def _send_to_sign_in(page: Page) -> Response:
-    url = page.url("/sign-in", next=page.location if page.request.method == "GET" else "")
+    """Ask for a sign-in, which leads back to a page. A form is lost: nothing of it is done."""
+    is_page = page.request.method == "GET"
+    notice = "" if is_page else NOT_DONE
+    if page.request.resource == f"{ROOT}{SIGN_OUT}":
+        notice = "signed_out"
+    url = page.url("/sign-in", next=page.location if is_page else "", notice=notice)
     if "hx-request" in page.request.headers:
         return redirect_whole_page(url)
     return redirect(url)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.auth.tenants import is_tenant_name
-from replicate_proxy.console.pages_router import build_cookie
+from replicate_proxy.console.pages_router import SIGN_OUT, build_cookie
 from replicate_proxy.console.responses import static_response
 from replicate_proxy.errors import NotFoundError, field_error
 
@@ -55,7 +55,7 @@ def _add_form(pages: PageRouter) -> None:
 
         return page.attempt(change, lambda problem: _show_form(page, page.form.get("next"), problem=problem))
 
-    @pages.post("/sign-out", writes=False)
+    @pages.post(SIGN_OUT, writes=False)
     def sign_out(page: Page) -> Response:
         response = page.redirect("/sign-in", notice="signed_out")
         cookie = build_cookie(page, "", max_age_seconds=0)
