@@ -7,18 +7,19 @@ from typing import Any
 import click
 
 from proxyctl.app import SEGMENT, App, Command, FiniteFloat, Group, drop_missing, pass_app
-from proxyctl.client import build_path, count_messages
+from proxyctl.client import UnavailableError, build_path, count_messages
 from proxyctl.output import print_line, print_table
 
 _ACCOUNT_COLUMNS = (
     "tenant",
     "replicate_account",
-    "breaker.state",
-    "creates.remaining",
-    "creates.limit_per_minute",
-    "creates.retry_at",
-    "token.state",
-    "reason",
+    "token",
+    "token_reason",
+    "breaker",
+    "creates_left",
+    "creates_per_minute",
+    "reduced_until",
+    "next_create_at",
     "webhook_secret_since",
 )
 _FAILURE_COLUMNS = ("completed_at", "tenant", "id", "error_class", "error")
@@ -61,11 +62,7 @@ def show_replicate(app: App) -> None:
     if app.as_json:
         app.show_fields(status)
         return
-    accounts = [
-        {**account, "tenant": account["tenant"] or "(shared)", "reason": account["token"]["reason"]}
-        for account in status["accounts"]
-    ]
-    print_table(_ACCOUNT_COLUMNS, accounts)
+    print_table(_ACCOUNT_COLUMNS, [_build_account_row(account) for account in status["accounts"]])
     print_line("")
     print_line("last failed predictions:")
     print_table(_FAILURE_COLUMNS, status["last_failed"])
@@ -117,12 +114,13 @@ def refresh_webhook_secret(app: App) -> None:
 @click.command("status", cls=Command)
 @pass_app
 def show_status(app: App) -> None:
-    """Show in short what needs attention: jobs, dead letters, circuit breaker, pauses."""
+    """Show in short what needs attention: jobs, dead letters, circuit breaker, tokens, pauses."""
     client = app.client
     status: dict[str, Any] = {
         "jobs": client.call("GET", build_path("jobs", "counts")),
         "queues": client.list_queues(),
         "breaker": client.call("GET", build_path("breaker")),
+        "accounts": _read_accounts(app),
         "pauses": client.call("GET", build_path("pause"))["results"],
     }
     if app.as_json:
@@ -135,10 +133,50 @@ def show_status(app: App) -> None:
     dead = {queue["name"]: count_messages(queue["dead_letters"]) for queue in status["queues"]}
     print_line(f"dead letters  {_format_counts(dead)}")
     print_line(f"breaker       {status['breaker']['state']}")
+    print_line(f"tokens        {_describe_tokens(status['accounts'])}")
     paused = ", ".join(
         f"{one['activity']} of {one['tenant'] or '(all)'} ({one['mode']})" for one in status["pauses"]
     )
     print_line(f"paused        {paused or 'none'}")
+
+
+def _read_accounts(app: App) -> list[dict[str, Any]] | None:
+    """Return the state of the accounts at Replicate, None if it cannot be read: the rest is shown anyway."""
+    try:
+        return list(app.client.call("GET", build_path("replicate"))["accounts"])
+    except UnavailableError:
+        return None
+
+
+def _name_account(account: dict[str, Any]) -> str:
+    return account["tenant"] or "(shared)"
+
+
+def _build_account_row(account: dict[str, Any]) -> dict[str, Any]:
+    """Return what the console shows of an account. What could not be read is null."""
+    creates = account["creates"] or {}
+    return {
+        **account,
+        "tenant": _name_account(account),
+        "token": account["token"]["state"],
+        "token_reason": account["token"]["reason"],
+        "breaker": (account["breaker"] or {}).get("state"),
+        "creates_left": creates.get("remaining"),
+        "creates_per_minute": creates.get("limit_per_minute"),
+        "reduced_until": creates.get("reduced_until"),
+        "next_create_at": creates.get("retry_at"),
+    }
+
+
+def _describe_tokens(accounts: list[dict[str, Any]] | None) -> str:
+    if accounts is None:
+        return "not known"
+    bad = [
+        f"{account['token']['state']}: {_name_account(account)}"
+        for account in accounts
+        if account["token"]["state"] != "valid"
+    ]
+    return ", ".join(bad) or "valid"
 
 
 def register(parent: click.Group) -> None:

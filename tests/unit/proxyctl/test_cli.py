@@ -16,6 +16,8 @@ from proxyctl.cli import main
 from proxyctl.output import clean
 from replicate_proxy.api.admin.actor import CLI_USER_AGENT
 from replicate_proxy.auth.keys import ApiKeySecret
+from replicate_proxy.operations.replicate_status import TokenCheck, TokenState
+from tests.support.clock import NOW
 from tests.unit.proxyctl.conftest import ADMIN_KEY, URL
 from tools.local.paths import ROOT
 
@@ -308,6 +310,30 @@ def test_credentials_of_netrc_are_not_used(
     monkeypatch.setenv("NETRC", str(netrc))
     assert run("keys", "list").exit_code == 0
     assert served.headers[0]["Authorization"] == f"Bearer {ADMIN_KEY}"
+
+
+def test_status_names_tokens_that_are_of_no_use(served: Served, run: Callable[..., Outcome]) -> None:
+    """Nothing is sent to Replicate then, although the circuit breaker is closed."""
+    assert "tokens        valid\n" in run("status").output
+    served.api.replicate_status._checks.put(
+        "token", TokenCheck(TokenState.REJECTED, NOW, reason="Replicate rejects our token"), 60
+    )
+    assert "tokens        rejected: (shared)\n" in run("status").output
+    accounts = run("replicate").output
+    assert "token reason" in accounts
+    assert "Replicate rejects our token" in accounts
+    assert [name for name in ("breaker", "creates left", "creates per minute") if name not in accounts] == []
+
+
+def test_status_is_shown_while_the_accounts_cannot_be_read(
+    served: Served, run: Callable[..., Outcome]
+) -> None:
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.get(f"{URL}/admin/replicate", json={"detail": "timed out"}, status=504)
+        mock.add_callback("GET", re.compile(f"{URL}/admin/.*"), callback=served.respond, content_type=None)
+        shown = run("status")
+    assert shown.exit_code == 0
+    assert "tokens        not known\n" in shown.output
 
 
 def test_unknown_job_is_an_error(served: Served, run: Callable[..., Outcome]) -> None:

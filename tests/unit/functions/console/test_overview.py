@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.console.pages import overview
 from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
 from replicate_proxy.operations.job_search import JobSearch
 from replicate_proxy.operations.queues import QueueMonitor
+from replicate_proxy.operations.replicate_status import (
+    AccountStatus,
+    ReplicateStatus,
+    ReplicateStatusService,
+    TokenCheck,
+    TokenState,
+)
 from replicate_proxy.operations.tenants import TenantService
 from replicate_proxy.usage.report import UsageReader
 from tests.support.console import (
@@ -43,6 +52,43 @@ def test_breaker_is_not_opened_for_a_time_that_is_out_of_range(operator: Browser
     assert page.status == 422
     assert "minutes" in page.text
     assert "breaker closed" in operator.get().text
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        (TokenState.REJECTED, "Replicate rejects the token of the shared account"),
+        (TokenState.MISSING, "There is no token of the shared account"),
+    ],
+)
+def test_overview_begins_with_a_token_that_is_of_no_use(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch, state: TokenState, text: str
+) -> None:
+    """All other numbers look well then: the circuit breaker stays closed, and no job is overdue."""
+    check = TokenCheck(state, datetime.now(UTC))
+    monkeypatch.setattr(ReplicateStatusService, "_check_token", lambda *_: check)
+
+    shown = operator.get("").text
+
+    assert text in shown
+    assert shown.index(text) < shown.index("Overdue jobs")
+
+
+def test_overview_names_some_of_many_tenants_with_a_bad_token(
+    operator: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = TokenCheck(TokenState.REJECTED, datetime.now(UTC))
+    accounts = [
+        AccountStatus(Account(name, "own") if name else SHARED_ACCOUNT, None, None, None, check, None)
+        for name in ("", *(f"tenant-{number}" for number in range(7)))
+    ]
+    status = ReplicateStatus(tuple(accounts), is_complete=True, last_failed=())
+    monkeypatch.setattr(ReplicateStatusService, "read", lambda _: status)
+
+    shown = operator.get("").text
+
+    assert shown.count("Replicate rejects the token of the shared account") == 1
+    assert "tenant-3 , tenant-4 and 2 more : predictions of these tenants wait" in shown
 
 
 def read_stats(page: Page) -> dict[str, str]:

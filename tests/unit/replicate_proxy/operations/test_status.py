@@ -156,6 +156,21 @@ def test_token_is_tried_once_a_minute_and_not_while_the_breaker_is_open(admin_ap
     assert read_accounts(admin_api)[None]["token"]["state"] == "valid"
 
 
+def test_token_that_was_rejected_is_unknown_while_the_breaker_is_open(admin_api: AdminApi) -> None:
+    """It may be replaced since: an outage of Replicate must not look like a bad token."""
+    name = admin_api.accounts.names.pop(SHARED_TOKEN)
+    assert read_accounts(admin_api)[None]["token"]["state"] == "rejected"
+    admin_api.accounts.names[SHARED_TOKEN] = name
+    admin_api.call("POST", "breaker/trip", {})
+    status = admin_api.replicate_status
+    status._checks.put("token", status._checks.find("token"), 0)  # type: ignore[arg-type]
+
+    token = read_accounts(admin_api)[None]["token"]
+
+    assert token["state"] == "unknown"
+    assert token["reason"] == "the circuit breaker is open by admin; rejected at 2026-01-31T09:30:00.000Z"
+
+
 def test_last_failed_predictions_are_listed(admin_api: AdminApi) -> None:
     job = make_job(JobStatus.FAILED, created_at=NOW, error="no credit", end_reason=EndReason.NO_CREDIT)
     admin_api.jobs.create(job)

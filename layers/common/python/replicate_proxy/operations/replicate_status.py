@@ -145,12 +145,19 @@ class ReplicateStatusService:
         if known is not None:
             return known
         if breaker is not None and breaker["state"] != _CLOSED:
-            last = self._checks.find(key)
-            reason = f"the circuit breaker is {breaker['state']}"
-            return last or TokenCheck(TokenState.UNKNOWN, self._clock.now(), reason=reason)
+            return self._assume(self._checks.find(key), breaker["state"])
         check = self._ask(reader)
         self._checks.put(key, check, _CHECK_SECONDS)
         return check
+
+    def _assume(self, last: TokenCheck | None, breaker_state: str) -> TokenCheck:
+        """Return what is known while Replicate cannot be asked: a bad token may be replaced since."""
+        if last is not None and last.state is TokenState.VALID:
+            return last
+        reason = f"the circuit breaker is {breaker_state}"
+        if last is not None:
+            reason += f"; {last.state.value} at {format_timestamp(last.checked_at)}"
+        return TokenCheck(TokenState.UNKNOWN, self._clock.now(), reason=reason)
 
     def _ask(self, reader: AccountReader) -> TokenCheck:
         now = self._clock.now()
