@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _WIDTH_WITHOUT_TERMINAL = 180
+# A UUID, the longest ID that a command takes.
+_MAX_ID_CHARACTERS = 36
 
 
 class PipedConsole(Console):
@@ -41,12 +43,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> No
     if not rows:
         print_line("none")
         return
-    table = Table(*(_title(column) for column in columns), box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns:
-        column.overflow = "fold"  # an ID that is cut is of no use
-    for row in rows:
-        table.add_row(*(Text(format_value(_find(row, column))) for column in columns))
-    create_console().print(table)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    cells = [[format_value(_find(row, column)) for column in columns] for row in rows]
+    for column, texts in zip(columns, zip(*cells, strict=True), strict=True):
+        # An ID that is cut, or in two lines, cannot be copied.
+        min_width = min(max(map(len, texts)), _MAX_ID_CHARACTERS) if _is_id(column) else None
+        table.add_column(_title(column), overflow="fold", min_width=min_width)
+    for row_cells in cells:
+        table.add_row(*map(Text, row_cells))
+    create_console().print(table, crop=False)  # the terminal wraps lines that are too long
 
 
 def print_fields(value: Mapping[str, Any]) -> None:
@@ -89,6 +94,10 @@ def clean(text: str) -> str:
 
 def _title(name: str) -> str:
     return name.rpartition(".")[2].replace("_", " ")
+
+
+def _is_id(column: str) -> bool:
+    return column == "id" or column.endswith("_id")
 
 
 def _find(row: Mapping[str, Any], column: str) -> Any:

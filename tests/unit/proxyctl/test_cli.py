@@ -13,7 +13,7 @@ import responses
 
 import proxyctl
 from proxyctl.cli import main
-from proxyctl.output import clean
+from proxyctl.output import clean, print_table
 from replicate_proxy.api.admin.actor import CLI_USER_AGENT
 from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.operations.replicate_status import TokenCheck, TokenState
@@ -334,6 +334,27 @@ def test_status_is_shown_while_the_accounts_cannot_be_read(
         shown = run("status")
     assert shown.exit_code == 0
     assert "tokens        not known\n" in shown.output
+
+
+@pytest.mark.parametrize("width", ["110", "80", "40"])
+def test_ids_of_tables_are_whole_in_narrow_terminals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: str
+) -> None:
+    """Other commands take them."""
+    monkeypatch.setenv("COLUMNS", width)
+    row = {
+        "message_id": "b6a66050-b3c8-4c15-8d6a-775056e611bf",
+        "tenant": "a-tenant-with-a-long-name",
+        "job_id": "01kgahp2x3m4n5p6q7r8s9t0va",
+        "sent_at": "2026-11-27T21:34:49.479Z",
+        "last": "end",
+    }
+    print_table(tuple(row), [row, {**row, "job_id": "y" * 300}])
+    shown = capsys.readouterr().out
+    assert row["message_id"] in shown
+    assert row["job_id"] in shown
+    assert "end" in shown
+    assert shown.count("y") == 300
 
 
 def test_unknown_job_is_an_error(served: Served, run: Callable[..., Outcome]) -> None:
