@@ -11,7 +11,17 @@ from proxyctl.client import build_path
 from proxyctl.output import print_fields, print_line, print_markup
 from proxyctl.story import tell_story
 
-_COLUMNS = ("id", "tenant", "status", "model", "created_at", "completed_at", "error_class", "cost_usd")
+_COLUMNS = (
+    "id",
+    "tenant",
+    "status",
+    "wait_reason",
+    "model",
+    "created_at",
+    "completed_at",
+    "error_class",
+    "cost_usd",
+)
 _TENANT_OPTION = click.option("--tenant", help="Its tenant, which is searched for without it.")
 
 

@@ -184,6 +184,23 @@ def test_waiting_and_progress_are_shown(tenant: Browser) -> None:
     assert "no limit" in overview
 
 
+def test_list_says_why_predictions_wait(operator: Browser) -> None:
+    """The overview has numbers by status only, and leads there."""
+    now = datetime.now(UTC)
+    store_job(make_job(created_at=now, waiting=Waiting(reason=WaitReason.RATE_LIMIT)))
+    # The reason of an earlier wait is of no interest.
+    store_job(make_job(JobStatus.PROCESSING, created_at=now, waiting=Waiting(reason=WaitReason.CIRCUIT_OPEN)))
+    unknown = store_job(make_job(JobStatus.SUBMIT_UNKNOWN, created_at=now))
+
+    shown = operator.get("/predictions?status=unfinished").text
+
+    assert "The rate limit of creates is used up" in shown
+    assert "circuit breaker" not in shown
+    assert "It is not known whether Replicate accepted the request" in shown
+    page = operator.get(f"/predictions/acme/{unknown.id}").text
+    assert "It is not known whether Replicate accepted the request" in page
+
+
 def test_metadata_is_shown_and_filtered_by(tenant: Browser, operator: Browser) -> None:
     now = datetime.now(UTC)
     job = store_job(make_job(JobStatus.SUCCEEDED, created_at=now, metadata={"order": "4 & 2", "user": "7"}))

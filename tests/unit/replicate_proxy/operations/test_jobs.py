@@ -17,6 +17,8 @@ from replicate_proxy.jobs.model import (
     PastAttempt,
     ReportChannel,
     TimelineStep,
+    Waiting,
+    WaitReason,
 )
 from replicate_proxy.webhooks.model import AttemptResult, DeliveryStatus
 from tests.support.builders import make_job
@@ -112,6 +114,16 @@ def test_job_is_shown_as_its_tenant_sees_it_with_operator_fields(admin_api: Admi
     assert (shown["status"], shown["input"]) == ("starting", {"prompt": "a cat"})
     assert (shown["operator"]["status"], shown["operator"]["key_id"]) == ("queued", "key-1")
     assert shown["operator"]["next_check_at"] is not None
+
+
+def test_list_says_why_queued_jobs_wait(admin_api: AdminApi) -> None:
+    waiting = Waiting(reason=WaitReason.RATE_LIMIT)
+    add_job(admin_api, 1, waiting=waiting)
+    add_job(admin_api, 2, JobStatus.PROCESSING, waiting=waiting)
+
+    _, body = admin_api.call("GET", "jobs", status="unfinished")
+
+    assert [job["wait_reason"] for job in body["results"]] == ["rate_limit", None]
 
 
 @pytest.mark.parametrize("path", ["jobs/globex/{id}", "jobs/acme/unknown", "jobs/globex/{id}/story"])

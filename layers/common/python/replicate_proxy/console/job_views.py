@@ -48,6 +48,8 @@ WAIT_TEXTS: Mapping[str, str] = {
 }
 """Why a queued job waits."""
 
+_UNKNOWN_OUTCOME = "It is not known whether Replicate accepted the request"
+
 _STORY_LOOKS = {
     "step": "waiting",
     "attempt": "trouble",
@@ -85,6 +87,7 @@ class JobRow:
     micro_usd: int | None
     summary: str
     error: str
+    wait_text: str
     thumbnails: tuple[str, ...]
 
 
@@ -118,6 +121,13 @@ def build_story(story: JobStory) -> dict[str, Any]:
 
 def name_model(job: Job) -> str:
     return job.model or job.submission.model_name or job.submission.version_id
+
+
+def describe_wait(job: Job) -> str:
+    """Return why the job is not at Replicate yet, nothing where it is, or no reason is known."""
+    if job.status is JobStatus.SUBMIT_UNKNOWN:
+        return _UNKNOWN_OUTCOME
+    return WAIT_TEXTS[job.wait_reason] if job.wait_reason else ""
 
 
 def find_ran_seconds(job: Job, now: datetime) -> float:
@@ -156,6 +166,7 @@ def _build_row(job: Job, records: Iterable[Any], images_url: str, now: datetime)
         micro_usd=job.cost.micro_usd if job.cost else None,
         summary=summarize_input(_read_inline(job.input))[:_MAX_SUMMARY_CHARACTERS],
         error=(job.error or "")[:_MAX_SUMMARY_CHARACTERS],
+        wait_text=describe_wait(job),
         thumbnails=tuple(filter(None, images))[:_MAX_THUMBNAILS],
     )
 

@@ -375,6 +375,12 @@ class Job:
     expires_at: int | None = None
 
     @property
+    def wait_reason(self) -> WaitReason | None:
+        """Return why a queued job waits, None where that is not known."""
+        is_queued = self.status is JobStatus.QUEUED
+        return self.waiting.reason if is_queued and self.waiting is not None else None
+
+    @property
     def is_terminal(self) -> bool:
         return self.status in TERMINAL_STATUSES
 

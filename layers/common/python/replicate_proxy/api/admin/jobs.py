@@ -89,6 +89,7 @@ def build_job_view(job: Job) -> dict[str, Any]:
         "id": job.id,
         "tenant": job.tenant,
         "status": job.status.value,
+        "wait_reason": job.wait_reason.value if job.wait_reason else None,
         "model": job.model or job.submission.target,
         "requested_model": job.requested_model,
         "key_id": job.key_id,
