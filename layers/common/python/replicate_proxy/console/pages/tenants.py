@@ -226,7 +226,9 @@ def _add_key_changes(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.post(f"{_KEY}/rotate", operator=True)
     def rotate_key(page: Page) -> Response:
         hours = page.form.get_number("hours", minimum=0, maximum=_MAX_OVERLAP_HOURS)
-        body = parse_body(RotateKeyBody, {} if hours is None else {"overlap_seconds": round(hours * 3600)})
+        if hours is None:  # Without one, the secret of a key that leaked would stay valid for a day.
+            raise field_error("hours", "is required; with 0, the old secret ends at once")
+        body = parse_body(RotateKeyBody, {"overlap_seconds": round(hours * 3600)})
         key, secret = keys.rotate(
             page.request.path_params["id"],
             timedelta(seconds=body.overlap_seconds),
