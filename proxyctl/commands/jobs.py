@@ -51,6 +51,7 @@ def count_jobs(app: App) -> None:
         app.show_fields(counts)
         return
     rows = [{"status": name, "predictions": number} for name, number in counts["unfinished"].items()]
+    rows.append({"status": "of these overdue", "predictions": counts.get("overdue")})
     since = counts["ended_since"]
     rows += [
         {"status": f"{name} since {since}", "predictions": number} for name, number in counts["ended"].items()

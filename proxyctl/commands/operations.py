@@ -127,6 +127,8 @@ def show_status(app: App) -> None:
         app.show_fields(status)
         return
     print_line(f"unfinished    {_format_counts(status['jobs']['unfinished'])}")
+    overdue = status["jobs"].get("overdue", "not known")  # an older stack does not count them
+    print_line(f"overdue       {overdue or 'none'}")
     print_line(
         f"ended         {_format_counts(status['jobs']['ended'])} since {status['jobs']['ended_since']}"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +18,7 @@ from proxyctl.output import clean, print_table
 from replicate_proxy.api.admin.actor import CLI_USER_AGENT
 from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.operations.replicate_status import TokenCheck, TokenState
+from tests.support.builders import make_job
 from tests.support.clock import NOW
 from tests.unit.proxyctl.conftest import ADMIN_KEY, URL
 from tools.local.paths import ROOT
@@ -323,6 +325,13 @@ def test_status_names_tokens_that_are_of_no_use(served: Served, run: Callable[..
     assert "token reason" in accounts
     assert "Replicate rejects our token" in accounts
     assert [name for name in ("breaker", "creates left", "creates per minute") if name not in accounts] == []
+
+
+def test_status_says_how_many_jobs_are_overdue(served: Served, run: Callable[..., Outcome]) -> None:
+    assert "overdue       none\n" in run("status").output
+    served.api.jobs.create(make_job(next_check_at=NOW - timedelta(minutes=4)))
+    assert "overdue       1\n" in run("status").output
+    assert re.search(r"^of these overdue +1 *$", run("jobs", "counts").output, re.MULTILINE)
 
 
 def test_status_is_shown_while_the_accounts_cannot_be_read(

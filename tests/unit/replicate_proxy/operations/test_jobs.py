@@ -103,6 +103,17 @@ def test_counts_are_by_status(admin_api: AdminApi) -> None:
     assert "succeeded" not in counts["unfinished"]
     assert counts["ended"] == {"succeeded": 0, "failed": 0, "canceled": 0}
     assert counts["ended_since"] == "2026-01-30"
+    assert counts["overdue"] == 0
+
+
+def test_counts_say_how_many_are_overdue(admin_api: AdminApi) -> None:
+    """The sweep has not checked them in time."""
+    add_job(admin_api, 1, next_check_at=NOW - timedelta(seconds=181))
+    add_job(admin_api, 2, next_check_at=NOW - timedelta(seconds=179))
+
+    _, counts = admin_api.call("GET", "jobs/counts")
+
+    assert (counts["unfinished"]["queued"], counts["overdue"]) == (2, 1)
 
 
 def test_job_is_shown_as_its_tenant_sees_it_with_operator_fields(admin_api: AdminApi) -> None:

@@ -70,14 +70,19 @@ class UnfinishedSummary:
     by_status: Mapping[JobStatus, int]
     is_complete: bool
     overdue: tuple[JobEntry, ...]
+    overdue_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class JobCounts:
-    """Unfinished jobs by status, and those that ended since the start of a day (UTC), by what is counted."""
+    """Unfinished jobs by status, and those that ended since the start of a day (UTC), by what is counted.
+
+    `overdue` of the unfinished ones have not been checked in time.
+    """
 
     unfinished: Mapping[JobStatus, int]
     is_complete: bool
+    overdue: int
     ended: Mapping[JobStatus, int]
     ended_since: date
 
@@ -181,6 +186,7 @@ class JobSearch:
         return JobCounts(
             unfinished.by_status,
             unfinished.is_complete,
+            unfinished.overdue_count,
             {
                 JobStatus.SUCCEEDED: usage.succeeded,
                 JobStatus.FAILED: usage.failed,
@@ -198,7 +204,10 @@ class JobSearch:
         checks = [(entry.next_check_at, entry) for entry in unfinished.entries if entry.next_check_at]
         overdue = sorted((check for check in checks if check[0] < latest), key=itemgetter(0))
         return UnfinishedSummary(
-            by_status, unfinished.is_complete, tuple(entry for _, entry in overdue[:max_overdue])
+            by_status,
+            unfinished.is_complete,
+            tuple(entry for _, entry in overdue[:max_overdue]),
+            len(overdue),
         )
 
     def _choose_list(self, job_filter: JobFilter) -> _ListEntries:

@@ -140,6 +140,7 @@ def _build_counts_view(counts: JobCounts) -> dict[str, Any]:
     return {
         "unfinished": {status.value: number for status, number in counts.unfinished.items()},
         "complete": counts.is_complete,
+        "overdue": counts.overdue,
         "ended": {status.value: number for status, number in counts.ended.items()},
         "ended_since": counts.ended_since.isoformat(),
     }
