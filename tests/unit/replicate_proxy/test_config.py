@@ -98,6 +98,6 @@ def test_value_that_is_only_safe_on_the_local_stack_is_refused_on_aws(
     if is_allowed:
         assert env[RESUBMIT_AFTER_SECONDS] == 10
     else:
-        with pytest.raises(ConfigurationError, match="RESUBMIT_AFTER_SECONDS: 10 is less than 120"):
+        with pytest.raises(ConfigurationError, match="RESUBMIT_AFTER_SECONDS: 10 is less than 180"):
             env[RESUBMIT_AFTER_SECONDS]
-    assert Environment({"RESUBMIT_AFTER_SECONDS": "120"})[RESUBMIT_AFTER_SECONDS] == 120
+    assert Environment({"RESUBMIT_AFTER_SECONDS": "180"})[RESUBMIT_AFTER_SECONDS] == 180

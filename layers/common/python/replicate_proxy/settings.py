@@ -415,13 +415,14 @@ UNKNOWN_OUTCOME_TIMEOUT_SECONDS = _number(
     (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait before a submission of unknown outcome is resolved",
 )
-# Replicate's list shows a prediction up to two minutes late; what it does not show would be paid for twice.
+# What Replicate's list does not show would be paid for twice. It shows a prediction up to two minutes late,
+# and dispatch may send the request for as long as it runs, a minute, after it has claimed the job.
 RESUBMIT_AFTER_SECONDS = _number(
     "RESUBMIT_AFTER_SECONDS",
     180,
     (*_JOB_WRITERS, "admin", "batch", "console"),
     "Wait before a submission without a trace is sent again",
-    min_on_aws=120,
+    min_on_aws=180,
 )
 WEBHOOK_TIMEOUT_SECONDS = _number(
     "WEBHOOK_TIMEOUT_SECONDS",
