@@ -13,6 +13,7 @@ from collections import defaultdict
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from replicate_proxy.services.check_outcome import CheckOutcome
+    from replicate_proxy.services.sweep import CheckHandler
 
 OUTPUTS_URL = "https://outputs.test"
 STREAM_HOST_URL = "https://stream.replicate.test"
@@ -142,6 +144,7 @@ class Pipeline:
         self.schemas = FakeSchemas()
         self._build_ingest()
         self._build_pipeline()
+        self.bugs: list[Exception] = []
         self.sweeper = self._build_sweeper()
 
     def _build_ingest(self) -> None:
@@ -234,10 +237,23 @@ class Pipeline:
             clock=self.clock,
             timeouts=self.timeouts,
         )
-        self.check_handlers = reconciler.build_handlers()
+        handlers = reconciler.build_handlers()
+        self.check_handlers = {
+            status: partial(self._note_bugs, handler) for status, handler in handlers.items()
+        }
         return Sweeper(
             store=self.store, handlers=self.check_handlers, clock=self.clock, sleep=self.clock.sleep
         )
+
+    def _note_bugs(self, handler: CheckHandler, job: Job) -> CheckOutcome:
+        """Run the check of a job, and keep the error that the sweep does not expect of it."""
+        try:
+            return handler(job)
+        except ProxyError:
+            raise
+        except Exception as error:
+            self.bugs.append(error)
+            raise
 
     # Accounts
 
@@ -311,11 +327,17 @@ class Pipeline:
         return (self.clock.now() - self.started_at).total_seconds()
 
     def run_sweep(self) -> Mapping[CheckOutcome, int]:
-        """Run the sweep of one minute, and return the outcomes of its checks."""
+        """Run the sweep of one minute, and return the outcomes of its checks.
+
+        Raises what a check has raised, unless it is an error of this package.
+        """
         try:
-            return self.sweeper.sweep_jobs(self.clock.now() + timedelta(seconds=50)).outcomes
+            outcomes = self.sweeper.sweep_jobs(self.clock.now() + timedelta(seconds=50)).outcomes
         except Crash:
             return {}
+        if self.bugs:
+            raise self.bugs[0]
+        return outcomes
 
     def pass_time(self, seconds: float, *, step_seconds: float = 30) -> None:
         """Advance the clock in steps; in each, handle the messages and run the sweep."""

@@ -47,14 +47,14 @@ def fail_transiently(job: Job) -> Job:
 
 
 def test_job_goes_on_with_its_fallback_after_its_retries() -> None:
-    retried = fail_transiently(make_job_with_fallbacks(S.PROCESSING))
-    assert (retried.submission, retried.attempt) == (FIRST, 2)
+    retried = fail_transiently(make_job_with_fallbacks(S.PROCESSING, version="v1"))
+    assert (retried.submission, retried.attempt, retried.version) == (FIRST, 2, "v1")
 
     job = fail_transiently(retried)
 
     assert (job.status, job.attempt, job.submission) == (S.QUEUED, 3, SECOND)
     assert (job.model, job.requested_model, job.price) == ("acme/second", "acme/first", PRICE)
-    assert job.input_fields == {"prompt": "text"}
+    assert (job.version, job.input_fields) == (None, {"prompt": "text"})
     assert [(past.target, past.outcome) for past in job.past_attempts] == [
         ("acme/first", AttemptOutcome.FAILED),
         ("acme/first", AttemptOutcome.FAILED),

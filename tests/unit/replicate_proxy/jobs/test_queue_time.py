@@ -174,6 +174,11 @@ class TestSubmittedJob:
         assert (past.outcome, past.replicate_id) == (AttemptOutcome.CANCELED, "p1")
         assert past.error == "waited longer than 30 s at Replicate"
 
+    def test_goes_on_before_its_deadline(self) -> None:
+        job = replace(abandon(), deadline=LATER + timedelta(seconds=1))
+
+        assert apply_change(job, CANCELED, LATER).status is S.QUEUED
+
     def test_that_has_started_goes_on_when_the_cancel_ends_it(self) -> None:
         running = apply_change(abandon(), make_report("processing"), LATER)
 

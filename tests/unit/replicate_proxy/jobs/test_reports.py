@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -18,7 +19,15 @@ from replicate_proxy.jobs.changes import (
     ResubmitAllowed,
     StaleChangeError,
 )
-from replicate_proxy.jobs.model import Document, Job, JobStatus
+from replicate_proxy.jobs.model import (
+    Document,
+    Job,
+    JobStatus,
+    ReportChannel,
+    TimelineStep,
+    Waiting,
+    WaitReason,
+)
 from tests.support.builders import make_job, make_report
 from tests.support.clock import NOW
 from tests.support.state_machine import LATER, apply_change, apply_changes
@@ -50,6 +59,23 @@ def test_report_stores_logs_of_running_job() -> None:
     assert (job.status, job.logs) == (S.PROCESSING, logs)
 
 
+def test_report_stores_what_ran_and_when_it_started() -> None:
+    report = replace(make_report("succeeded"), version="v2", model="acme/second", started_at=LATER)
+
+    job = apply_change(make_job(S.SUBMITTED, version="v1", model="acme/first"), report)
+
+    assert (job.version, job.model, job.started_at) == ("v2", "acme/second", LATER)
+
+
+def test_report_without_values_keeps_those_of_earlier_reports() -> None:
+    logs = Document(text='"10 %"')
+    known = {"version": "v1", "model": "acme/first", "started_at": LATER, "logs": logs, "metrics": {"n": 1}}
+
+    job = apply_change(make_job(S.PROCESSING, **known), make_report("succeeded"))
+
+    assert {name: getattr(job, name) for name in known} == known
+
+
 def test_report_applies_to_job_whose_create_seemed_not_accepted() -> None:
     job = apply_change(make_job(S.QUEUED), make_report("processing"))
 
@@ -62,6 +88,37 @@ def test_report_is_matched_by_prediction_id_once_known() -> None:
     assert apply_change(job, make_report("processing", attempt=1)).status is S.PROCESSING
     with pytest.raises(StaleChangeError):
         apply_change(job, make_report("processing", attempt=2, replicate_id="p9"))
+
+
+def test_new_attempt_knows_nothing_of_the_prediction_before_it() -> None:
+    reported = make_job(
+        S.SUBMIT_UNKNOWN,
+        next_check_at=NOW - timedelta(hours=1),
+        replicate_id="p1",
+        replicate_status="processing",
+        replicate_output=Document(text="[]"),
+        report_channel=ReportChannel.POLL,
+        started_at=NOW,
+        completed_at=NOW,
+        logs=Document(text='"10 %"'),
+        partial_output=Document(text="[]"),
+        progress_at=NOW,
+        stream_url="https://outputs.test/streams/1",
+        files=Document(text="[]"),
+        metrics={"predict_time": 1.5},
+        lease_until=NOW,
+        checks=3,
+        waiting=Waiting(reason=WaitReason.RATE_LIMIT),
+        fallback_due_at=NOW,
+        abandoned_at=NOW,
+        timeline=dict.fromkeys(TimelineStep, NOW),
+    )
+
+    job = apply_change(reported, ResubmitAllowed(attempt=1))
+
+    expected = make_job(S.QUEUED, id=job.id, attempt=2, past_attempts=job.past_attempts)
+    assert job == expected
+    assert [past.replicate_id for past in job.past_attempts] == ["p1"]
 
 
 class TestTransientFailure:

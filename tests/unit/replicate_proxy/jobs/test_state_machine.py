@@ -326,12 +326,14 @@ class TestCancelRequested:
 class TestHarvestLease:
     def test_second_harvester_is_excluded_until_lease_ends(self) -> None:
         job = apply_change(make_job(S.PROCESSING), make_report("succeeded", lease_until=LATER))
-        change = HarvestLeaseAcquired(lease_until=LATER, private_folder="private/a/b/")
+        until = LATER + timedelta(minutes=5)
+        change = HarvestLeaseAcquired(lease_until=until, private_folder="private/a/b/")
 
         with pytest.raises(StaleChangeError):
             apply_change(job, change)
         acquired = apply_change(job, change, LATER)
-        assert (acquired.lease_until, acquired.private_folder) == (LATER, "private/a/b/")
+        assert (acquired.lease_until, acquired.next_check_at) == (until, until)
+        assert acquired.private_folder == "private/a/b/"
 
     def test_lease_ends_when_holder_schedules_check(self) -> None:
         job = make_job(S.HARVESTING, lease_until=LATER)

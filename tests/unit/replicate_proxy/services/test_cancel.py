@@ -7,9 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from replicate_proxy.errors import NotFoundError
+from replicate_proxy.errors import NotFoundError, RetryableError
 from replicate_proxy.jobs.model import JobStatus
-from replicate_proxy.replicate_api.errors import BreakerOpenError, OutcomeUnknownError, RejectedError
+from replicate_proxy.replicate_api.errors import (
+    BreakerOpenError,
+    OutcomeUnknownError,
+    RejectedError,
+    UpstreamUnavailableError,
+)
 from tests.support.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -90,7 +95,7 @@ def test_cancel_rejected_by_replicate_is_no_dead_letter(pipeline: Pipeline) -> N
     pipeline.canceler.cancel_job(job.tenant, job.id)
     pipeline.drain_messages()
 
-    assert pipeline.dead_letters == []
+    assert (pipeline.messages, pipeline.dead_letters) == ([], [])
     assert pipeline.get_job(job).cancel_requested_at is not None
 
 
@@ -99,18 +104,24 @@ def test_cancel_waits_for_closed_breaker_without_using_up_receives(pipeline: Pip
     job = pipeline.dispatch_job(pipeline.put_job())
     pipeline.replicate.faults.fail("cancel", times=12, error=BreakerOpenError("open", retry_after=30))
     pipeline.canceler.cancel_job(job.tenant, job.id)
+    pipeline.drain_messages()
+    assert pipeline.messages == []
 
     pipeline.pass_time(4 * 3600)
 
     assert pipeline.dead_letters == []
-    assert all(message.receive_count == 0 for message in pipeline.messages)
     assert pipeline.replicate.canceled == ["p1"]
     assert pipeline.get_job(job).status is S.CANCELED
 
 
-def test_cancel_of_surplus_prediction_is_tried_until_it_succeeds(pipeline: Pipeline) -> None:
+@pytest.mark.parametrize(
+    "error", [BreakerOpenError("open", retry_after=30), UpstreamUnavailableError("no response")]
+)
+def test_cancel_of_surplus_prediction_is_tried_until_it_succeeds(
+    pipeline: Pipeline, error: RetryableError
+) -> None:
     # Given a job that got its prediction by a callback of an earlier attempt while it was sent again
-    pipeline.replicate.faults.fail("cancel", times=2, error=BreakerOpenError("open", retry_after=30))
+    pipeline.replicate.faults.fail("cancel", times=2, error=error)
     job = pipeline.put_job()
 
     def take_other_prediction(name: str) -> bool:
@@ -136,6 +147,17 @@ def test_sweep_repeats_cancel_when_message_is_lost() -> None:
     loses_messages[0] = True
     pipeline.canceler.cancel_job(job.tenant, job.id)
     loses_messages[0] = False
+
+    pipeline.pass_time(120)
+
+    assert pipeline.get_job(job).status is S.CANCELED
+
+
+def test_cancel_is_accepted_when_it_cannot_be_enqueued(pipeline: Pipeline) -> None:
+    job = pipeline.dispatch_job(pipeline.put_job())
+    pipeline.fault_occurs = lambda name: name == "queue.failed"
+    assert pipeline.canceler.cancel_job(job.tenant, job.id).cancel_requested_at is not None
+    pipeline.fault_occurs = lambda _: False
 
     pipeline.pass_time(120)
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicate_proxy.clock import format_timestamp
+from replicate_proxy.concurrency.ports import NoLimits
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.errors import ConfigurationError, ConflictError, NotFoundError, RetryableError
+from replicate_proxy.jobs.changes import CancelRequested
 from replicate_proxy.jobs.model import (
     Document,
     Job,
@@ -19,6 +22,7 @@ from replicate_proxy.jobs.model import (
     Waiting,
     WaitReason,
 )
+from replicate_proxy.pauses.pause import Pause, PauseMode
 from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from replicate_proxy.replicate_api.errors import (
     BreakerOpenError,
@@ -30,11 +34,13 @@ from replicate_proxy.replicate_api.errors import (
     TokenUnavailableError,
     UnexpectedResponseError,
 )
-from tests.support.builders import make_job
+from tests.support.builders import TENANT, make_job
 from tests.support.clock import NOW
 from tests.support.pipeline import Crash, Pipeline, crash_once_at
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from replicate_proxy.replicate_api.models import UpstreamPrediction
 
 S = JobStatus
@@ -307,3 +313,80 @@ def test_dispatch_reads_large_input_before_claim(pipeline: Pipeline) -> None:
         pipeline.dispatch_job(job)
 
     assert pipeline.get_job(job).status is S.QUEUED
+
+
+def test_sweep_leaves_job_to_its_dispatcher_for_as_long_as_that_may_run(pipeline: Pipeline) -> None:
+    job = pipeline.put_job()
+
+    def create_slowly(*_: object, **__: object) -> UpstreamPrediction:
+        pipeline.clock.advance(60)
+        assert pipeline.run_sweep() == {}
+        raise NotAcceptedError("no connection")
+
+    pipeline.replicate.create = create_slowly  # type: ignore[method-assign]  # for this test only
+    pipeline.dispatch_job(job)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).past_attempts) == (S.QUEUED, ())
+
+
+class OneLimit(NoLimits):
+    """Acquires a slot for every job, and records whose slots are given back."""
+
+    def __init__(self) -> None:
+        self.given_back: list[tuple[str, ...]] = []
+        self.stepped_aside: list[Job] = []
+
+    def acquire(self, job: Job) -> tuple[str, ...]:
+        return ("tenant/acme",)
+
+    def give_back(self, limit_names: Iterable[str], current: Job) -> None:
+        self.given_back.append(tuple(limit_names))
+
+    def step_aside(self, job: Job, current: Job) -> None:
+        self.stepped_aside.append(current)
+
+
+@pytest.mark.parametrize("is_canceled", [False, True])
+def test_job_that_changes_while_its_slots_are_acquired_is_sent_again_or_gives_them_back(
+    *, is_canceled: bool
+) -> None:
+    pipeline = Pipeline()
+    limits = OneLimit()
+    pipeline.dispatcher._concurrency = limits
+    job = pipeline.put_job()
+    changes = iter([True])
+
+    def change_before_claim(name: str) -> bool:
+        if name == "crash.dispatch.before_claim" and next(changes, False):
+            if is_canceled:
+                pipeline.updater.apply(job, CancelRequested())
+            else:
+                pipeline.store.put(replace(pipeline.get_job(job), revision=7))
+        return False
+
+    pipeline.fault_occurs = change_before_claim
+    pipeline.dispatch_job(job)
+    assert pipeline.replicate.predictions == {}
+    pipeline.clock.advance(2)
+    pipeline.drain_messages()
+
+    assert pipeline.get_job(job).status is (S.CANCELED if is_canceled else S.SUBMITTED)
+    assert limits.given_back == ([("tenant/acme",)] if is_canceled else [])
+
+
+def test_job_of_a_paused_tenant_waits_without_a_slot_until_it_is_resumed(pipeline: Pipeline) -> None:
+    limits = OneLimit()
+    pipeline.dispatcher._concurrency = limits
+    pause = Pause(PauseMode.HOLD, format_timestamp(pipeline.clock.now()), "invoice")
+    pipeline.pauses.put(TENANT, pause)
+    job = pipeline.dispatch_job(pipeline.put_job())
+
+    assert limits.stepped_aside == [job]
+    assert job.waiting is not None
+    assert (job.waiting.reason, job.waiting.detail) == (WaitReason.OPERATOR_PAUSE, "invoice")
+    pipeline.pass_time(600)
+    assert pipeline.replicate.predictions == {}
+
+    pipeline.pauses.remove(TENANT)
+    pipeline.pass_time(60)
+    assert pipeline.get_job(job).status is S.SUBMITTED

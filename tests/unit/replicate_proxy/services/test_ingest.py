@@ -69,6 +69,13 @@ def test_same_key_creates_one_job(pipeline: Pipeline) -> None:
     assert len(pipeline.replicate.predictions) == 1
 
 
+def test_same_key_with_the_fields_in_another_order_creates_one_job(pipeline: Pipeline) -> None:
+    for image_options in ({"format": "avif", "quality": 50}, {"quality": 50, "format": "avif"}):
+        pipeline.accept_job(image_options=image_options, idempotency_key="k")
+
+    assert len(pipeline.store.jobs) == 1
+
+
 def test_same_key_with_another_body_is_a_409(pipeline: Pipeline) -> None:
     pipeline.accept_job(idempotency_key="k")
     with pytest.raises(ApiError) as caught:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from replicate_proxy.clock import format_timestamp
 from replicate_proxy.jobs.model import Job, JobStatus
 from replicate_proxy.replicate_api.errors import OutcomeUnknownError, RejectedError
 from replicate_proxy.services.rendering import PredictionRenderer
@@ -91,6 +92,21 @@ def test_metrics_keep_their_numbers_when_they_are_too_long(pipeline: Pipeline) -
     assert pipeline.get_job(job).metrics == {"predict_time": 1.5, "image_count": 2}
 
 
+def test_times_of_a_report_are_those_of_the_job(pipeline: Pipeline) -> None:
+    job, prediction_id = submit_job(pipeline)
+    started_at, completed_at = (pipeline.clock.now() + timedelta(seconds=seconds) for seconds in (1, 9))
+    pipeline.clock.advance(60)
+
+    times = {"started_at": started_at, "completed_at": completed_at}
+    body = make_body(
+        prediction_id, **{name: json.dumps(format_timestamp(moment)) for name, moment in times.items()}
+    )
+    end_by_webhook(pipeline, prediction_id, body)
+
+    stored = pipeline.get_job(job)
+    assert (stored.started_at, stored.completed_at) == (started_at, completed_at)
+
+
 @pytest.mark.parametrize("text", [LARGE, WIDE])
 @pytest.mark.parametrize("field", ["title", "detail"])
 def test_job_fails_with_the_beginning_of_a_long_rejection(pipeline: Pipeline, field: str, text: str) -> None:
@@ -162,7 +178,10 @@ def test_job_ends_by_a_later_report_after_unknown_status(
     pipeline.replicate.finish(prediction_id, "booting", completed_at=None)
     pipeline.send_webhook(prediction_id)
     pipeline.pass_time(1200)
-    assert not pipeline.get_job(job).is_terminal
+    waiting = pipeline.get_job(job)
+    assert not waiting.is_terminal
+    assert waiting.next_check_at is not None
+    assert waiting.next_check_at > pipeline.clock.now()
 
     pipeline.replicate.finish(prediction_id)
     end(pipeline, prediction_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,6 +12,9 @@ from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.services.check_outcome import CheckOutcome
 from tests.support.clock import NOW
 from tests.support.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from replicate_proxy.replicate_api.models import UpstreamPrediction
 
 S = JobStatus
 PAST = NOW - timedelta(seconds=1)
@@ -41,6 +45,20 @@ def test_submitting_job_is_resubmitted_when_dispatcher_crashed_before_sending(pi
     assert len(pipeline.replicate.predictions) == 1
 
 
+def test_submitting_job_whose_cancel_is_requested_is_left_to_its_dispatcher(pipeline: Pipeline) -> None:
+    lease_until = pipeline.clock.now() + timedelta(seconds=90)
+    job = pipeline.put_job(S.SUBMITTING, next_check_at=lease_until, lease_until=lease_until)
+    pipeline.canceler.cancel_job(job.tenant, job.id)
+
+    pipeline.clock.advance(60)
+    assert pipeline.run_sweep() == {CheckOutcome.LEASE_ACTIVE: 1}
+
+    waiting = pipeline.get_job(job)
+    assert (waiting.status, waiting.lease_until) == (S.SUBMITTING, lease_until)
+    pipeline.pass_time(60)
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
+
+
 def test_running_job_succeeds_by_poll_when_webhook_is_lost(pipeline: Pipeline) -> None:
     job = pipeline.accept_job().job
     pipeline.drain_messages()
@@ -50,6 +68,29 @@ def test_running_job_succeeds_by_poll_when_webhook_is_lost(pipeline: Pipeline) -
 
     done = pipeline.get_job(job)
     assert (done.status, done.report_channel) == (S.SUCCEEDED, "poll")
+
+
+@pytest.mark.parametrize(
+    ("webhooks", "minutes"),
+    [(True, [5, 10, 20, 40, 70, 100]), (False, [0.5, 1, 1.5, 2, 2.5, 3, 3.5])],
+    ids=["webhooks", "polling"],
+)
+def test_running_job_is_polled_at_growing_intervals(*, webhooks: bool, minutes: list[float]) -> None:
+    pipeline = Pipeline(timeouts=JobTimeouts(webhooks_enabled=webhooks, poll_interval_seconds=25))
+    pipeline.accept_job()
+    pipeline.drain_messages()
+    pipeline.replicate.start("p1")
+    polled_after: list[float] = []
+    read = pipeline.replicate.get
+
+    def get(prediction_id: str) -> UpstreamPrediction:
+        polled_after.append(pipeline.elapsed_seconds / 60)
+        return read(prediction_id)
+
+    pipeline.replicate.get = get  # type: ignore[method-assign]  # for this test only
+    pipeline.pass_time(100 * 60)
+
+    assert polled_after[: len(minutes)] == minutes
 
 
 @pytest.mark.parametrize("webhooks", [True, False], ids=["webhooks", "polling"])
@@ -83,14 +124,17 @@ def test_report_is_published_again_when_event_is_lost(pipeline: Pipeline) -> Non
 def test_running_job_fails_when_replicate_has_deleted_output(pipeline: Pipeline) -> None:
     job = pipeline.accept_job().job
     pipeline.drain_messages()
-    pipeline.replicate.finish("p1")
+    pipeline.replicate.finish("p1", metrics={"predict_time": 9.5})
     pipeline.clock.advance(7200)
     pipeline.replicate.remove_data(older_than=timedelta(hours=1))
 
     assert pipeline.run_sweep() == {CheckOutcome.OUTPUT_LOST: 1}
 
-    assert pipeline.get_job(job).status is S.FAILED
-    assert "lost" in (pipeline.get_job(job).error or "")
+    failed = pipeline.get_job(job)
+    assert failed.status is S.FAILED
+    assert "lost" in (failed.error or "")
+    # It has cost what it would have cost otherwise.
+    assert (failed.replicate_status, failed.metrics) == ("succeeded", {"predict_time": 9.5})
 
 
 def test_running_job_fails_when_replicate_does_not_know_prediction(pipeline: Pipeline) -> None:

@@ -131,12 +131,33 @@ def test_prediction_is_found_when_replicate_hides_its_version(pipeline: Pipeline
     assert (pipeline.get_job(job).replicate_id, len(pipeline.replicate.predictions)) == ("p1", 1)
 
 
+def test_prediction_of_a_deployment_is_found_although_the_list_does_not_name_it(pipeline: Pipeline) -> None:
+    pipeline.replicate.faults.fail("create_response", error=OutcomeUnknownError("reset"))
+    deployment = Submission(kind=SubmissionKind.DEPLOYMENT, owner="acme", name="deployed")
+    job = pipeline.dispatch_job(pipeline.put_job(submission=deployment))
+    pipeline.replicate.predictions["p1"].update(model="acme/model", version="hidden")
+
+    pipeline.pass_time(600)
+
+    assert (pipeline.get_job(job).replicate_id, len(pipeline.replicate.predictions)) == ("p1", 1)
+
+
 def test_prediction_of_other_model_is_not_taken_when_version_is_hidden(pipeline: Pipeline) -> None:
     job = accept_job_with_lost_request(pipeline)
     pipeline.store.save(replace(pipeline.get_job(job), model="acme/other"))
     _list_prediction(pipeline, "p7", "acme/model", pipeline.clock.now())
 
     pipeline.pass_time(600)
+
+    assert pipeline.get_job(job).replicate_id not in {None, "p7"}
+
+
+def test_prediction_of_other_model_is_not_taken_when_the_request_names_the_model(pipeline: Pipeline) -> None:
+    named = Submission(kind=SubmissionKind.VERSION, version=f"acme/model:{VERSION}")
+    job = _put_doubtful_job(pipeline, "acme", submission=named)
+    _list_prediction(pipeline, "p7", "acme/other", pipeline.clock.now())
+
+    pipeline.pass_time(1200)
 
     assert pipeline.get_job(job).replicate_id not in {None, "p7"}
 
@@ -261,6 +282,20 @@ def test_job_ends_that_was_sent_among_more_predictions_than_can_be_searched(
     assert len(pipeline.replicate.predictions) == 101
 
 
+def test_prediction_is_not_adopted_among_more_active_jobs_than_can_be_read(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve_submission, "_MAX_RIVALS", 1)
+    job = accept_job_with_lost_response(pipeline)
+
+    pipeline.pass_time(600)
+    assert pipeline.get_job(job).status is S.SUBMIT_UNKNOWN
+    pipeline.pass_time(1200)
+
+    assert (pipeline.get_job(job).status, pipeline.get_job(job).replicate_id) == (S.FAILED, None)
+    assert len(pipeline.replicate.predictions) == 1
+
+
 def _put_doubtful_job(pipeline: Pipeline, tenant: str, **fields: Any) -> Job:
     """Store a job whose create request has an unknown outcome."""
     now = pipeline.clock.now()
@@ -332,6 +367,22 @@ def test_adopted_prediction_goes_back_to_job_that_callback_names(pipeline: Pipel
     )
     certain = PredictionOwner(owner.tenant, owner.id, PredictionClaim.CERTAIN)
     assert pipeline.store.get_prediction_owner("p1") == certain
+
+
+@pytest.mark.parametrize(
+    ("claim", "is_taken"), [(PredictionClaim.ADOPTED, True), (PredictionClaim.CERTAIN, False)]
+)
+def test_claim_takes_prediction_from_a_deleted_adopter_but_not_from_its_owner(
+    pipeline: Pipeline, claim: PredictionClaim, *, is_taken: bool
+) -> None:
+    job = pipeline.put_job(S.SUBMITTED)
+    earlier = PredictionOwner("globex", "0" * 26, claim)
+    pipeline.store.owners["p1"] = earlier
+
+    pipeline.updater.claim_prediction(job, "p1")
+
+    own = PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN)
+    assert pipeline.store.get_prediction_owner("p1") == (own if is_taken else earlier)
 
 
 def test_of_two_equal_jobs_of_one_tenant_the_other_waits_for_its_own_prediction(pipeline: Pipeline) -> None:
