@@ -170,6 +170,10 @@ class TestDeliveryStore:
         assert next_delivery is not None
         assert next_delivery.sequence == 100
         assert deliveries.get_next(make_delivery(sequence=100)) is None
+        deliveries.create(make_delivery(sequence=21))
+        adjacent = deliveries.get_next(make_delivery(sequence=20))
+        assert adjacent is not None
+        assert adjacent.sequence == 21
 
     def test_attempts_are_listed_by_delivery_job_and_target(self, deliveries: DeliveryStore) -> None:
         later = NOW + timedelta(seconds=5)

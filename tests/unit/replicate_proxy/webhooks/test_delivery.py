@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
-from replicate_proxy.errors import RetryableError
+from replicate_proxy.errors import ApiError, RetryableError
 from replicate_proxy.jobs.model import Document, JobStatus
-from replicate_proxy.webhooks.model import DeliveryStatus, EventKind
+from replicate_proxy.webhooks.model import DeliveryStatus, EventKind, FailureReason
 from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS, DeliverySettings
 from tests.support.clock import NOW
 from tests.support.delivery_pipeline import DeliveryPipeline
@@ -52,7 +52,9 @@ def test_sequence_numbers_grow_within_a_job(pipeline: DeliveryPipeline) -> None:
 @pytest.mark.parametrize("status", [JobStatus.FAILED, JobStatus.CANCELED])
 def test_failed_or_canceled_job_sends_completed_only(pipeline: DeliveryPipeline, status: JobStatus) -> None:
     job = make_job()
-    pipeline.apply_changes((job, replace(job, status=status, revision=2, error="E1001", completed_at=NOW)))
+    partial = Document(text='["what it had written"]')
+    ended = replace(job, status=status, revision=2, error="E1001", completed_at=NOW, output=partial)
+    pipeline.apply_changes((job, ended))
     pipeline.run_for()
 
     (request,) = pipeline.receiver.accepted
@@ -158,7 +160,7 @@ def test_delivery_is_attempted_after_lease_when_worker_crashes(pipeline: Deliver
 
     pipeline.run_for(30)
     assert pipeline.receiver.accepted == []
-    pipeline.run_for(300)
+    pipeline.run_for(100)
 
     assert [request.event for request in pipeline.receiver.accepted] == ["completed"]
 
@@ -172,6 +174,84 @@ def test_prepare_returns_none_when_message_is_received_twice(pipeline: DeliveryP
 
     assert prepared is not None
     assert pipeline.deliverer.prepare(command) is None
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_response_to_a_worker_whose_lease_has_ended_changes_nothing(
+    pipeline: DeliveryPipeline, status: int
+) -> None:
+    # Given a worker that waits for a response for longer than its lease, and another that takes over
+    job = pipeline.complete_job()
+    command = pipeline.queue.receive()
+    assert command is not None
+    slow = pipeline.deliverer.prepare(command)
+    pipeline.clock.advance(pipeline.settings.lease_seconds)
+    other = pipeline.deliverer.prepare(command)
+    assert slow is not None
+    assert other is not None
+
+    # When the first response arrives
+    assert pipeline.deliverer.finish(slow, respond(status)) is None
+
+    # Then the attempt is recorded, and the delivery is still that of the other worker
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
+    assert delivery == other.delivery
+    health = pipeline.receiver_limits.get(TENANT, delivery.receiver_id)
+    assert health is not None
+    assert health.in_flight == 1
+    pipeline.deliverer.finish(other, respond(200))
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
+    assert delivery.status is DeliveryStatus.SUCCEEDED
+    statuses = [attempt.status for attempt in pipeline.deliveries.list_attempts(delivery)]
+    assert statuses == [status, 200]
+
+
+@pytest.mark.parametrize("has_earlier", [False, True])
+def test_message_of_a_removed_delivery_is_ignored(pipeline: DeliveryPipeline, *, has_earlier: bool) -> None:
+    job = make_job()
+    pipeline.apply_changes((job, as_succeeded(job)))
+    command = pipeline.queue.receive()
+    assert command is not None
+    *earlier, last = sorted(pipeline.deliveries.deliveries)
+    for key in [last] if has_earlier else [*earlier, last]:
+        del pipeline.deliveries.deliveries[key]
+
+    assert pipeline.deliverer.prepare(replace(command, sequence=last[2])) is None
+    assert pipeline.receiver.received == []
+
+
+@pytest.mark.parametrize(
+    ("removed", "reason"),
+    [("endpoint", FailureReason.ENDPOINT_DELETED), ("event", FailureReason.EXPIRED)],
+)
+def test_delivery_whose_endpoint_or_event_is_gone_fails_without_a_request(
+    pipeline: DeliveryPipeline, removed: str, reason: FailureReason
+) -> None:
+    endpoint = make_endpoint(events=("completed",))
+    pipeline.endpoints.create(endpoint)
+    job = pipeline.complete_job(webhook=None)
+    if removed == "endpoint":
+        pipeline.endpoints.delete(TENANT, endpoint.id)
+    else:
+        pipeline.deliveries.events.clear()
+
+    pipeline.run_for(3600)
+
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
+    assert (delivery.status, delivery.failure_reason) == (DeliveryStatus.FAILED, reason)
+    assert pipeline.receiver.received == []
+
+
+def test_delivery_that_changes_meanwhile_is_not_sent_again_on_request(
+    pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = pipeline.complete_job()
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
+    read = replace(delivery, revision=delivery.revision - 1)
+    monkeypatch.setattr(pipeline.deliveries, "get", lambda *_: read)
+
+    with pytest.raises(ApiError, match="in progress"):
+        pipeline.redelivery.redeliver(TENANT, delivery.id)
 
 
 def test_retry_after_delays_next_attempt_up_to_an_hour(pipeline: DeliveryPipeline) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from replicate_proxy.errors import ConflictError
 from replicate_proxy.webhooks.model import DeliveryStatus, FailureReason
 from tests.support.webhook_builders import TENANT, make_endpoint
 from tests.support.webhook_fakes import respond
@@ -83,6 +85,51 @@ def test_five_days_of_failures_disable_endpoint(pipeline: DeliveryPipeline, endp
         pipeline.run_for(23 * 3600)
 
     assert reload(pipeline, endpoint).disabled_reason == "failing_too_long"
+
+
+def change_during_first_save(
+    pipeline: DeliveryPipeline, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let the tenant change the endpoint just before it is saved for the first time."""
+    save = pipeline.endpoints.save
+    changes = iter([True])
+
+    def save_later(disabled: Endpoint) -> Endpoint:
+        if next(changes, False):
+            save(replace(reload(pipeline, endpoint), description="changed"))
+        return save(disabled)
+
+    monkeypatch.setattr(pipeline.endpoints, "save", save_later)
+
+
+def test_410_is_received_again_when_endpoint_changes_meanwhile(
+    pipeline: DeliveryPipeline, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_during_first_save(pipeline, endpoint, monkeypatch)
+    pipeline.receiver.behavior = lambda _: respond(410)
+    pipeline.complete_job(webhook=None)
+
+    with pytest.raises(ConflictError):
+        pipeline.run_for(1)
+    assert reload(pipeline, endpoint).is_enabled
+    pipeline.run_for(600)
+
+    stored = reload(pipeline, endpoint)
+    assert (stored.disabled_reason, stored.description) == ("gone", "changed")
+    assert len(pipeline.receiver.received) == 2
+
+
+def test_next_failure_disables_endpoint_when_it_changes_meanwhile(
+    pipeline: DeliveryPipeline, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change_during_first_save(pipeline, endpoint, monkeypatch)
+    pipeline.receiver.behavior = lambda _: respond(500)
+    for day in range(7):
+        pipeline.complete_job(id=f"job{day}", webhook=None)
+        pipeline.run_for(23 * 3600)
+
+    stored = reload(pipeline, endpoint)
+    assert (stored.disabled_reason, stored.description) == ("failing_too_long", "changed")
 
 
 def test_failures_with_days_without_a_request_between_do_not_disable_endpoint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -110,9 +111,12 @@ def test_overtaken_event_is_not_sent_when_process_ended_before_superseding_it(
     assert statuses["start"] is DeliveryStatus.SUPERSEDED
 
 
-def test_overtaken_event_waits_while_later_one_may_have_arrived(pipeline: DeliveryPipeline) -> None:
-    """The receiver takes `output`, but its answer is lost; then it would take `start` as well."""
-    answers = iter([time_out()])
+@pytest.mark.parametrize("timeouts", [1, 3])
+def test_overtaken_event_waits_while_later_one_may_have_arrived(
+    pipeline: DeliveryPipeline, timeouts: int
+) -> None:
+    """The receiver takes `output`, but its answers are lost; then it would take `start` as well."""
+    answers = iter([time_out()] * timeouts)
 
     def behave(request: ReceivedRequest) -> ReceiverResponse:
         if request.event == "start":
@@ -139,6 +143,28 @@ def test_redelivery_of_superseded_event_is_sent(pipeline: DeliveryPipeline) -> N
     pipeline.run_for(1)
 
     assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed", "start"]
+
+
+def test_redelivery_does_not_wait_for_the_event_that_overtook_it(pipeline: DeliveryPipeline) -> None:
+    # Given an event that the receiver rejects, and a later one whose answers are lost
+    def behave(request: ReceivedRequest) -> ReceiverResponse:
+        return respond(400) if request.event == "start" else time_out()
+
+    pipeline.receiver.behavior = behave
+    job_id = run_job(pipeline)
+    pipeline.run_for(1200)
+    start, output, _ = pipeline.deliveries.list_by_job(TENANT, job_id)
+    assert output.may_have_arrived
+
+    # When its tenant asks for the first one again
+    pipeline.receiver.behavior = lambda _: respond(200)
+    pipeline.redelivery.redeliver(TENANT, start.id)
+    pipeline.run_for(5)
+
+    # Then it is sent, and the others follow
+    assert [request.event for request in pipeline.receiver.accepted] == ["start"]
+    pipeline.run_for(1800)
+    assert [request.event for request in pipeline.receiver.accepted] == list(EVENTS)
 
 
 def test_every_delivery_ends_when_receiver_is_never_available(pipeline: DeliveryPipeline) -> None:
@@ -216,3 +242,25 @@ def test_events_arrive_in_order_and_once_whatever_the_receiver_does(behaviors: l
     assert succeeded == set(accepted)
     assert DeliveryStatus.PENDING not in statuses.values()
     assert statuses["completed"] is DeliveryStatus.SUCCEEDED or len(behaviors) >= 10
+
+
+def test_events_arrive_in_order_after_an_outage_in_which_there_were_many(pipeline: DeliveryPipeline) -> None:
+    pipeline.receiver.behavior = lambda _: refuse_connection()
+    job = make_job(webhook_events=("start", "logs", "completed"))
+    running = as_processing(job)
+    pipeline.apply_changes((None, job), (job, running))
+    for number in range(40):
+        logging = replace(running, revision=running.revision + 1, logs=Document(text=f'"{number}"'))
+        pipeline.apply_changes((running, logging))
+        pipeline.run_for(20)
+        running = logging
+    pipeline.apply_changes((running, as_succeeded(running)))
+    pipeline.run_for(60)
+    pipeline.receiver.behavior = lambda _: respond(200)
+    pipeline.run_for(3600)
+
+    sequences = [int(request.headers["x-proxy-sequence"]) for request in pipeline.receiver.accepted]
+    assert sequences == sorted(
+        delivery.sequence for delivery in pipeline.deliveries.list_by_job(TENANT, job.id)
+    )
+    assert len(sequences) == 42
