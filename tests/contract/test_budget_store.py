@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from moto import mock_aws
 
+from replicate_proxy.aws.budget_records import window_key
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
+from replicate_proxy.aws.dynamodb import get_record
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
 from replicate_proxy.budgets.model import (
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
     from types_boto3_dynamodb import DynamoDBClient
 
+    from replicate_proxy.budgets.model import BudgetWindow
     from replicate_proxy.jobs.model import Job
 
 TENANT = BudgetOwner("acme")
@@ -56,6 +60,10 @@ class Stores:
         job = replace(job, reservation=reservation)
         self.budgeted.create([job], hold)
         return job
+
+    def read_window(self, window: BudgetWindow) -> dict[str, Any]:
+        client = self.budgeted._client
+        return get_record(client, USAGE_TABLE, window_key(window.owner.tenant, window.name), "read window")
 
     def list_sums(self) -> list[tuple[int, int]]:
         states = self.budgeted.list_states([TENANT, KEY], NOW)
@@ -203,3 +211,14 @@ def test_conflict_of_transactions_is_contention(stores: Stores, monkeypatch: pyt
 
     with pytest.raises(BudgetContentionError):
         stores.budgeted.create([make_new_job()], hold)
+
+
+def test_window_is_stored_for_longer_than_jobs_that_reserved_in_it_may_run(stores: Stores) -> None:
+    stores.limits.put_limits(TENANT, LIMITS)
+    states = stores.hold(10).states
+    stores.create(make_job(), 10)
+
+    for state in states:
+        record = stores.read_window(state.window)
+        kept = datetime.fromtimestamp(record["expires_at"], UTC) - state.window.resets_at
+        assert kept > timedelta(days=30)

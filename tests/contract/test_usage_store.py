@@ -51,6 +51,22 @@ def test_jobs_are_counted_all_or_none(store: DynamoUsage) -> None:
     assert entry.counts.jobs == 1
 
 
+def test_entry_that_two_workers_register_at_once_keeps_its_counts(
+    store: DynamoUsage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = EndedJob.from_job(make_ended_job())
+    assert store.register(job.entry.key)
+    store.count([job], now=NOW)
+    has_entry = store._has_entry
+    reads = iter([False])  # before the other worker has registered it
+    monkeypatch.setattr(store, "_has_entry", lambda key: next(reads, True) and has_entry(key))
+
+    assert store.register(job.entry.key)
+
+    (entry,) = store.list_entries("acme", "2026-01-31", "2026-01-31")
+    assert entry.counts.jobs == 1
+
+
 def test_day_has_no_more_entries_than_allowed(store: DynamoUsage) -> None:
     keys = [EndedJob.from_job(make_ended_job(model=f"acme/{name}")).entry.key for name in "abcd"]
 

@@ -155,3 +155,18 @@ def test_worker_without_its_lease_repeats_nothing() -> None:
     statuses = [result["status"] for result in batches.read_results(batch)]
     assert statuses.count("succeeded") == count
     assert "canceled" not in statuses
+
+
+def test_worker_without_its_lease_does_not_set_a_batch_back() -> None:
+    batches = LargeBatches()
+    batch = batches.create(CONTENT)
+    earlier = []
+    while (current := batches.get(batch)).large is not None and not current.large.is_completed:
+        earlier.append(current)
+        batches.worker._try_step(current, is_first=False)
+        batches.end_jobs()
+    assert len(earlier) > 5
+
+    for stale in earlier:
+        assert batches.worker._try_step(stale, is_first=False) is False
+        assert batches.get(batch) == current

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from codecs import BOM_UTF8
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import pairwise
@@ -16,9 +17,9 @@ from replicate_proxy.batches.model import MAX_LINE_BYTES, SLICE_LINES, BatchPhas
 from replicate_proxy.batches.results import ResultReader
 from replicate_proxy.contracts.commands import DispatchKind
 from replicate_proxy.contracts.large_batches import build_large_batch_view
-from replicate_proxy.errors import ApiError
+from replicate_proxy.errors import ApiError, ConflictError, RetryableError, UnconfirmedWriteError
 from replicate_proxy.ids import derive_id, generate_id, is_id
-from replicate_proxy.jobs.model import Cost, Document, JobStatus
+from replicate_proxy.jobs.model import Batch, Cost, Document, JobStatus
 from replicate_proxy.pauses.pause import Pause, PauseMode
 from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 from replicate_proxy.services.batch_results import BatchResults
@@ -43,6 +44,54 @@ def test_derived_ids_sort_by_number_after_the_time_of_the_batch() -> None:
     assert generate_id(NOW - timedelta(milliseconds=1)) < ids[0]
     assert ids[-1] < generate_id(NOW + timedelta(milliseconds=1))
     assert derive_id(batch_id, 1) == ids[0] != derive_id(generate_id(NOW), 1)
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_batch_whose_write_is_not_confirmed_is_accepted_only_if_it_is_stored(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, *, is_written: bool
+) -> None:
+    file_id = batches.add_file(make_lines(1))
+    create = batches.worker.store.create
+
+    def lose_response(batch: Batch) -> Batch:
+        if is_written:
+            create(batch)
+        raise RetryableError("no response")
+
+    monkeypatch.setattr(batches.service._store, "create", lose_response)
+    if is_written:
+        batch = batches.create_from(file_id)
+        assert batch.created_at == batches.get(batch).created_at
+        batches.run()
+        assert len(batches.list_jobs()) == 1
+    else:
+        with pytest.raises(UnconfirmedWriteError):
+            batches.create_from(file_id)
+
+
+@pytest.mark.parametrize("conflicts", [2, 50])
+def test_cancel_is_repeated_while_the_worker_changes_the_batch(
+    batches: LargeBatches, monkeypatch: pytest.MonkeyPatch, conflicts: int
+) -> None:
+    batch = batches.create(make_lines(1))
+    remaining = iter(range(conflicts))
+    for method in ("hasten", "replace"):
+        save = getattr(batches.service._store, method)
+
+        def save_later(changed: Batch, save: Callable[[Batch], Batch] = save) -> Batch:
+            if next(remaining, None) is not None:
+                raise ConflictError("the batch has changed")
+            return save(changed)
+
+        monkeypatch.setattr(batches.service._store, method, save_later)
+
+    if conflicts > 10:
+        with pytest.raises(RetryableError, match="keeps changing"):
+            batches.service.cancel(TENANT, batch.id)
+    else:
+        canceled = batches.service.cancel(TENANT, batch.id)
+        assert canceled.large is not None
+        assert canceled.large.cancel_requested_at is not None
 
 
 def test_batch_of_several_slices_becomes_jobs_in_the_order_of_its_lines(batches: LargeBatches) -> None:

@@ -105,6 +105,18 @@ def test_failed_step_is_repeated_by_the_next_sweep(
     assert get_large(batches, batch).phase is BatchPhase.RUNNING
 
 
+def test_batch_whose_jobs_run_for_long_is_checked_by_every_sweep(batches: LargeBatches) -> None:
+    batch = batches.create(make_lines(1))
+    for _ in range(10):
+        batches.run()
+        batches.clock.advance(60)
+    batches.end_jobs()
+
+    batches.run()
+
+    assert get_large(batches, batch).is_completed
+
+
 def test_removal_that_fails_is_repeated(batches: LargeBatches, monkeypatch: pytest.MonkeyPatch) -> None:
     batch = batches.create(make_lines(1), retention_seconds=3600)
     for _ in range(2):
@@ -123,6 +135,19 @@ def test_removal_that_fails_is_repeated(batches: LargeBatches, monkeypatch: pyte
     batches.run()
     assert batches.store.get(TENANT, batch.id) is None
     assert read_marks(batches) == []
+
+
+def test_completed_batch_is_kept_while_another_tenant_has_a_due_one(batches: LargeBatches) -> None:
+    batch = batches.create(make_lines(1))
+    running = batches.create(make_lines(1), tenant=OTHER)
+    batches.run()
+    batches.end_jobs()
+
+    batches.run()
+
+    assert get_large(batches, running).phase is BatchPhase.RUNNING
+    assert get_large(batches, batch).is_completed
+    assert len(batches.read_results(batch)) == 1
 
 
 def test_results_whose_lines_are_gone_start_one_upload(batches: LargeBatches) -> None:

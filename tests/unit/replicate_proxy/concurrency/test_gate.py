@@ -166,6 +166,18 @@ def test_slot_that_is_freed_while_a_job_joins_the_line_is_not_lost(
     assert send(concurrency, job) is not None
 
 
+@pytest.mark.parametrize("line", [None, 7])
+def test_job_of_a_large_batch_goes_on_by_the_queue_of_batches(line: int | None) -> None:
+    concurrency = make_concurrency(model=1)
+    running = send(concurrency, concurrency.create_job(entry_name=MODEL))
+    assert running is not None
+    assert send(concurrency, concurrency.create_job(entry_name=MODEL, batch_line=line)) is None
+
+    end(concurrency, running)
+
+    assert [command.is_batched for command in concurrency.queue.commands] == [line is not None]
+
+
 def test_job_that_waits_for_its_model_keeps_the_slot_of_its_tenant() -> None:
     concurrency = make_concurrency(tenant=2, model=1)
     running = send(concurrency, concurrency.create_job(entry_name=MODEL))
@@ -304,6 +316,19 @@ def test_job_of_unknown_earlier_attempt_keeps_its_slot_in_the_queue() -> None:
     assert len(concurrency.slots.read(TENANT_LIMIT).holders) == 1
 
 
+def test_held_job_of_unknown_earlier_attempt_names_the_slots_that_it_keeps() -> None:
+    concurrency = make_concurrency(model=1)
+    assert send(concurrency, concurrency.create_job(entry_name=MODEL)) is not None
+    unknown = PastAttempt(
+        attempt=1, outcome=AttemptOutcome.UNKNOWN, replicate_id=None, error="", ended_at=NOW
+    )
+    job = concurrency.create_job(entry_name=MODEL, past_attempts=(unknown,), limits=(TENANT_LIMIT,))
+
+    assert concurrency.gate.acquire(job) is None
+
+    assert concurrency.read(job).limits == (TENANT_LIMIT,)
+
+
 def test_paused_job_lets_others_go() -> None:
     concurrency = make_concurrency(model=1)
     running = send(concurrency, concurrency.create_job(entry_name=MODEL))
@@ -319,6 +344,19 @@ def test_paused_job_lets_others_go() -> None:
     concurrency.gate.step_aside(current, replace(current, waiting=None, revision=current.revision + 1))
 
     assert concurrency.queue.take_ids() == [other.id]
+
+
+def test_paused_job_of_unknown_earlier_attempt_keeps_its_slot() -> None:
+    concurrency = make_concurrency(tenant=1)
+    unknown = PastAttempt(
+        attempt=1, outcome=AttemptOutcome.UNKNOWN, replicate_id=None, error="", ended_at=NOW
+    )
+    job = concurrency.create_job(past_attempts=(unknown,), limits=(TENANT_LIMIT,))
+    concurrency.gate.acquire(job)
+
+    concurrency.gate.step_aside(job, replace(job, revision=job.revision + 1))
+
+    assert len(concurrency.slots.read(TENANT_LIMIT).holders) == 1
 
 
 @pytest.mark.parametrize("ends", [True, False], ids=["ends in the pause", "is sent after it"])

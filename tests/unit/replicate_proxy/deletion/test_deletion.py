@@ -14,6 +14,7 @@ from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, Retry
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.observability import Metric
 from replicate_proxy.outputs.storage import KEY_PREFIXES
+from replicate_proxy.ports import DueJob
 from tests.support.aws import make_client_error
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -21,6 +22,8 @@ from tests.support.deletion import KEY, CallCounter, Crash, StoredJobs, make_sto
 from tests.support.metrics import MetricsReader
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from replicate_proxy.deletion.model import Deletion
     from replicate_proxy.jobs.model import Job
 
@@ -78,6 +81,19 @@ def test_job_that_expires_at_its_end_is_emptied_a_minute_later(stored: StoredJob
     assert stored.run_sweep() == {"not_due": 1}
     stored.clock.advance(60)
     assert stored.run_sweep() == {"emptied": 1}
+
+
+@pytest.mark.parametrize("delete_at", [None, NOW + timedelta(hours=1)])
+def test_job_that_the_index_shows_as_expired_is_kept_until_it_is(
+    stored: StoredJobs, monkeypatch: pytest.MonkeyPatch, delete_at: datetime | None
+) -> None:
+    """The index may lag behind the job, whose retention has changed."""
+    job = stored.add(delete_at=delete_at)
+    rows = [[DueJob(job.tenant, job.id, NOW)]]
+    monkeypatch.setattr(stored.store, "list_due", lambda **_: rows.pop() if rows else [])
+
+    assert stored.run_sweep() == {"not_due": 1}
+    assert stored.jobs.get("acme", job.id) == job
 
 
 @pytest.mark.parametrize("tenant", ["acme", "globex"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
 
-from replicate_proxy.errors import ConfigurationError, RetryableError
+from replicate_proxy.errors import ConfigurationError, ProxyError, RetryableError
 from replicate_proxy.jobs.model import Submission, SubmissionKind
 from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.observability import Metric
@@ -119,12 +120,24 @@ class TestCreate:
             build_client(server.url).create(SUBMISSION, {"input": {"scale": float("nan")}})
         assert server.connections == 0
 
-    def test_create_sends_nothing_after_deadline(
-        self, start_server: StartServer, build_client: BuildClient
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda client: client.create(SUBMISSION, {}, deadline=Deadline(0)),
+            lambda client: client.get("p1", deadline=Deadline(0)),
+            lambda client: client.cancel("p1", deadline=Deadline(0)),
+            lambda client: client.list(deadline=Deadline(0)),
+            lambda client: client.read("/v1/models", deadline=Deadline(0)),
+            lambda client: client.get_account_name(deadline=Deadline(0)),
+            lambda client: client.get_webhook_secret(deadline=Deadline(0)),
+        ],
+    )
+    def test_nothing_is_sent_after_the_deadline(
+        self, start_server: StartServer, build_client: BuildClient, call: Callable[[ReplicateClient], object]
     ) -> None:
         server = start_server(respond_with(201, PREDICTION))
         with pytest.raises(NotAcceptedError):
-            build_client(server.url).create(SUBMISSION, {}, deadline=Deadline(0))
+            call(build_client(server.url))
         assert server.connections == 0
 
     def test_create_ignores_netrc_file(
@@ -167,6 +180,18 @@ class TestToken:
         tokens = [parse_request(request)[1]["authorization"] for request in server.requests]
         assert tokens == ["Bearer r8_old", "Bearer r8_new"]
         assert emitted.sum(Metric.TOKEN_REJECTED) == 0
+
+    @pytest.mark.parametrize("status", [201, 402, 429, 500])
+    def test_call_with_another_response_is_not_repeated_with_a_new_token(
+        self, start_server: StartServer, status: int
+    ) -> None:
+        server = start_server(respond_with(status, PREDICTION), respond_with(201, PREDICTION))
+        client, refreshes = self.build_client(server.url, "r8_old", "r8_new")
+
+        with suppress(ProxyError):
+            client.create(SUBMISSION, {})
+
+        assert (len(server.requests), refreshes) == (1, [False])
 
     def test_401_with_unchanged_token_raises(self, start_server: StartServer, emitted: MetricsReader) -> None:
         server = start_server(respond_with(401, UNAUTHENTICATED))

@@ -170,4 +170,6 @@ class TestRetryingClient:
         build_retrying_client: Callable[[str], RetryingClient],
     ) -> None:
         server = start_server(respond_with(425, b""), respond_with(201, PREDICTION))
-        assert build_retrying_client(server.url).create(SUBMISSION, {}).id == PREDICTION["id"]
+        created = build_retrying_client(server.url).create(SUBMISSION, {}, cancel_after_seconds=90)
+        assert created.id == PREDICTION["id"]
+        assert [b"Cancel-After: 90s\r\n" in request for request in server.requests] == [True, True]

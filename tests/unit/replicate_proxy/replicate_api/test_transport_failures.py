@@ -380,3 +380,17 @@ def test_oversized_response_raises(
         build_client(server.url).get("abc")
     with pytest.raises(OutcomeUnknownError, match="larger than"):
         create(build_client(server.url))
+
+
+def test_outcome_of_create_is_unknown_when_its_first_write_breaks(
+    start_server: StartServer, build_client: BuildClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of it may have been sent."""
+
+    def break_off(*_: object) -> None:
+        raise ConnectionResetError
+
+    monkeypatch.setattr("http.client.HTTPConnection.send", break_off)
+
+    with pytest.raises(OutcomeUnknownError):
+        build_client(start_server(respond_with(201, PREDICTION)).url).create(SUBMISSION, {})

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from replicate_proxy.errors import ConflictError, RetryableError
+from replicate_proxy.errors import ApiError, ConflictError, RetryableError
 from replicate_proxy.jobs.model import JobStatus, Submission, SubmissionKind
 from replicate_proxy.services.batch_reader import BatchState
 from replicate_proxy.services.ingest import JobRequest
@@ -33,6 +33,18 @@ def test_batch_and_jobs_refer_to_each_other() -> None:
     assert {job.batch_id for job in pipeline.store.jobs.values()} == {state.batch.id}
     assert state.batch.expires_at == state.jobs[0].expires_at
     assert len(pipeline.messages) == 3
+
+
+def test_batch_is_refused_while_its_tenant_has_sent_too_many_predictions() -> None:
+    pipeline = Pipeline()
+    pipeline.batch_limiter.delay_seconds = 2.5
+
+    with pytest.raises(ApiError) as caught:
+        create(pipeline)
+
+    assert (caught.value.status, caught.value.retry_after) == (429, 3)
+    assert pipeline.batch_limiter.calls == [(PRINCIPAL.tenant, 3)]
+    assert pipeline.store.jobs == {}
 
 
 @pytest.mark.parametrize("failing_store", ["batches", "documents"])
