@@ -384,11 +384,9 @@ def log_job_accepted(job: Job) -> None:
     logger.info("job accepted", job_id=job.id, tenant=job.tenant, correlation_id=job.correlation_id)
 
 
-def enqueue_submission(queue: CommandQueue, job: Job) -> bool:
-    """Send the job to dispatch. Return False if that failed; the sweep will queue the job then."""
+def enqueue_submission(queue: CommandQueue, job: Job) -> None:
+    """Send the job to dispatch. If that fails, the sweep will."""
     try:
         queue.send(DispatchCommand.for_job(DispatchKind.SUBMIT, job))
     except RetryableError as error:
         logger.warning("job not enqueued, left to the sweep", job_id=job.id, reason=str(error))
-        return False
-    return True
