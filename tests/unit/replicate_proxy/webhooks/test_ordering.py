@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from replicate_proxy.jobs.model import Document
 from replicate_proxy.webhooks.delivery_updater import DeliveryUpdater
 from replicate_proxy.webhooks.model import DeliveryStatus
+from replicate_proxy.webhooks.receiver_limits import ConcurrencyLimitError
 from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.delivery_pipeline import DeliveryPipeline
 from tests.support.webhook_builders import TENANT, as_processing, as_succeeded, make_job
@@ -131,6 +132,37 @@ def test_overtaken_event_waits_while_later_one_may_have_arrived(
     events = [request.event for request in pipeline.receiver.received]
     assert "start" not in events[events.index("output") :]
     assert [request.event for request in pipeline.receiver.accepted] == ["output", "completed"]
+
+
+def test_event_that_may_have_arrived_is_still_known_for_it_when_no_slot_is_free(
+    pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given an event whose attempt ended with its process
+    pipeline.complete_job(webhook_events=EVENTS)
+    command = pipeline.queue.receive()
+    assert command is not None
+    prepared = pipeline.deliverer.prepare(command)
+    assert prepared is not None
+    pipeline.clock.advance(pipeline.settings.lease_seconds)
+
+    # When the next one finds no free slot
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise ConcurrencyLimitError(0)
+
+    monkeypatch.setattr(pipeline.receiver_limits, "acquire_slot", refuse)
+    assert pipeline.deliverer.prepare(command) is None
+
+    # Then others still wait for it, until an answer says what came of it
+    def read() -> Delivery:
+        return next(iter(pipeline.deliveries.list_by_job(TENANT, command.job_id)))
+
+    assert read().next_attempt_at > pipeline.clock.now()
+    assert read().may_have_arrived
+    monkeypatch.undo()
+    pipeline.receiver.behavior = lambda _: respond(503)
+    pipeline.clock.advance(60)
+    pipeline.deliverer.deliver(command)
+    assert read().lease_until is None
 
 
 def test_redelivery_of_superseded_event_is_sent(pipeline: DeliveryPipeline) -> None:

@@ -188,6 +188,7 @@ class Deliverer:
             prepared.delivery,
             schedule_attempts=prepared.delivery.schedule_attempts + 1,
             last_result=response.result,
+            lease_until=None,
         )
         if response.result is AttemptResult.DELIVERED:
             return self._finish_delivered(delivery, prepared, response, now)

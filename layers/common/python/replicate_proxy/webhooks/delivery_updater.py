@@ -116,15 +116,14 @@ class DeliveryUpdater:
         """Schedule the next attempt.
 
         A short delay goes through the queue, with the sweep as a backstop; a longer one is left to the sweep.
+        The lease of an attempt whose end is unknown stays: the event may have arrived.
         """
         delay_seconds = (next_attempt_at - now).total_seconds()
         is_soon = delay_seconds <= self._settings.max_queue_delay_seconds
         due_at = next_attempt_at
         if is_soon:
             due_at += timedelta(seconds=self._settings.requeue_after_seconds)
-        saved = self._deliveries.save(
-            replace(delivery, next_attempt_at=next_attempt_at, due_at=due_at, lease_until=None)
-        )
+        saved = self._deliveries.save(replace(delivery, next_attempt_at=next_attempt_at, due_at=due_at))
         if is_soon:
             self._queue.send([DeliverCommand.for_delivery(saved)], delay_seconds=delay_seconds)
 
