@@ -9,6 +9,7 @@ import pytest
 from moto import mock_aws
 
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.line_store import DynamoLineStore
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.concurrency.model import Limit, Slots, WaitingJob
@@ -174,6 +175,40 @@ def test_closed_line_is_not_listed(store: DynamoSlotStore) -> None:
     assert store.list_lines() == []
     assert not store.read(TWO.name).has_line
     assert store.acquire(TWO, "acme/c", 1)
+
+
+def test_job_is_found_in_line_although_its_insertion_is_not_confirmed(
+    store: DynamoSlotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = DynamoLineStore.insert
+
+    def insert_without_response(lines: DynamoLineStore, limit_name: str, job: WaitingJob) -> None:
+        insert(lines, limit_name, job)
+        raise RetryableError("no response")
+
+    monkeypatch.setattr(DynamoLineStore, "insert", insert_without_response)
+    with pytest.raises(RetryableError):
+        store.join_line(TWO.name, make_waiting("1"))
+
+    assert store.list_lines() == [TWO.name]
+    assert store.read(TWO.name).has_line
+    assert store.list_line(TWO.name, count=1) == [make_waiting("1")]
+
+
+def test_line_that_is_closed_while_a_job_joins_is_opened_again(
+    store: DynamoSlotStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert = DynamoLineStore.insert
+
+    def close_and_insert(lines: DynamoLineStore, limit_name: str, job: WaitingJob) -> None:
+        store.close_line(limit_name)
+        insert(lines, limit_name, job)
+
+    monkeypatch.setattr(DynamoLineStore, "insert", close_and_insert)
+    store.join_line(TWO.name, make_waiting("1"))
+
+    assert store.list_lines() == [TWO.name]
+    assert store.read(TWO.name).has_line
 
 
 def test_unreachable_table_is_a_temporary_failure() -> None:

@@ -105,8 +105,11 @@ class DynamoSlotStore:
         return _slots_from_record(record)
 
     def join_line(self, limit_name: str, job: WaitingJob) -> None:
-        self._lines.insert(limit_name, job)
+        # First, so that a job is found in the line whose insertion is not confirmed.
         self._open_line(limit_name)
+        self._lines.insert(limit_name, job)
+        if not self.read(limit_name).has_line:
+            self._open_line(limit_name)
 
     def leave_line(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
         self._lines.delete_jobs(limit_name, jobs)
@@ -118,9 +121,9 @@ class DynamoSlotStore:
         return self._lines.count_ahead(limit_name, position, at_most=at_most)
 
     def close_line(self, limit_name: str) -> None:
-        self._update(_slots_key(limit_name), "REMOVE has_line", {})
         self._update({"pk": _LINES}, "DELETE line_names :names", {":names": {limit_name}})
-        # Who joins puts the job into the line first: it is seen here, or opens the line after this.
+        self._update(_slots_key(limit_name), "REMOVE has_line", {})
+        # Who joins looks whether the line is open after that: a job is seen here, or it opens the line again.
         if self.list_line(limit_name, count=1):
             self._open_line(limit_name)
 
@@ -130,9 +133,12 @@ class DynamoSlotStore:
         return sorted(names)
 
     def _open_line(self, limit_name: str) -> None:
-        """Record that jobs wait: for the sweep, and for those who would overtake them."""
-        self._update({"pk": _LINES}, "ADD line_names :names", {":names": {limit_name}})
+        """Record that jobs wait: for those who would overtake them, and for the sweep.
+
+        In this order, the reverse of that of `close_line`, the sweep knows of each line that is found open.
+        """
         self._update(_slots_key(limit_name), "SET has_line = :yes", {":yes": True})
+        self._update({"pk": _LINES}, "ADD line_names :names", {":names": {limit_name}})
 
     def _update(
         self,
