@@ -108,9 +108,9 @@ integration integration-slow:
 		$(PYTEST) --last-failed --last-failed-no-failures none && \
 		echo "the tests that failed at first PASSED WHEN REPEATED: see above for what made them fail"; }
 
-simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=100 FIRST=1]
+simulate: env ## Simulate many seeds with faults and interleavings on all cores  [SEEDS=200 MINUTES=10 JOBS=100 FIRST=1 STORM=1]
 	@$(BIN)/python -m tools.simulation run --first-seed $(or $(FIRST),1) --jobs $(or $(JOBS),100) \
-		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES))
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(STORM),--storm)
 
 reconcile: env ## Compare the costs of 10,000 simulated jobs with the simulated invoice  [SEEDS=110]
 	@$(BIN)/python -m tools.simulation run --jobs 100 --seeds $(or $(SEEDS),110)

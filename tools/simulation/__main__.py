@@ -50,10 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run.add_argument("--minutes", type=float, help="stop after this time")
     run.add_argument("--jobs", type=int, default=RunSettings().jobs, help="jobs of each seed")
     run.add_argument("--workers", type=int)
+    run.add_argument("--storm", action="store_true", help="few kinds of faults, each very frequent")
     replay = commands.add_parser("replay", help="run one seed or scenario again and show its trace")
     replay.add_argument("seed", type=int, nargs="?")
     replay.add_argument("--scenario", choices=SCENARIOS, help="what to run instead of a seed")
     replay.add_argument("--jobs", type=int, default=RunSettings().jobs)
+    replay.add_argument("--storm", action="store_true", help="as in the run with --storm")
     replay.add_argument("--shrink", action="store_true", help="leave out what is not needed to fail")
     replay.add_argument("--script", help="JSON of the choices to make instead of drawing them")
     replay.add_argument("--job", help="show only the steps that name this text")
@@ -88,6 +90,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         batch_share=_BATCH_SHARE,
         pause_share=_PAUSE_SHARE,
         searches=_SEARCHES,
+        is_storm=options.storm,
     )
 
 
@@ -101,7 +104,7 @@ def _run(options: argparse.Namespace) -> int:
         max_seconds=options.minutes * 60 if options.minutes else None,
         settings=_build_settings(options),
         workers=options.workers,
-        on_progress=_Progress(options.jobs).show,
+        on_progress=_Progress(options).show,
     )
     _print_report(campaign, time.perf_counter() - started, options)
     return 1 if campaign.violations else 0
@@ -110,8 +113,8 @@ def _run(options: argparse.Namespace) -> int:
 class _Progress:
     """Writes to stderr what has run, on one line of a terminal or once a minute to a file, and violations."""
 
-    def __init__(self, jobs: int) -> None:
-        self._jobs = jobs
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
         self._is_terminal = sys.stderr.isatty()
         self._shown_violations: set[int] = set()
         self._shown_at = time.perf_counter()
@@ -119,7 +122,7 @@ class _Progress:
     def show(self, campaign: Campaign) -> None:
         new = campaign.violations.keys() - self._shown_violations
         for seed in sorted(new):
-            lines = _describe_violation(seed, campaign.violations[seed], self._jobs)
+            lines = _describe_violation(seed, campaign.violations[seed], self._options)
             sys.stderr.write("\n".join(("", *lines, "")))
         self._shown_violations |= new
         text = f"{campaign.seeds} seeds, {campaign.jobs} jobs, {len(campaign.violations)} violations "
@@ -132,10 +135,11 @@ class _Progress:
         sys.stderr.flush()
 
 
-def _describe_violation(seed: int, violation: Violation, jobs: int) -> list[str]:
+def _describe_violation(seed: int, violation: Violation, options: argparse.Namespace) -> list[str]:
+    storm = " --storm" if options.storm else ""
     return [
         f"VIOLATION seed {seed}: {violation.guarantee}: {violation.detail}",
-        f"  python -m tools.simulation replay {seed} --jobs {jobs} --shrink",
+        f"  python -m tools.simulation replay {seed} --jobs {options.jobs}{storm} --shrink",
     ]
 
 
@@ -161,7 +165,7 @@ def _print_report(campaign: Campaign, seconds: float, options: argparse.Namespac
         *(f"  {name:<36} {count:>9,}" for name, count in sorted(campaign.checkpoints.items())),
     ]
     for seed, violation in sorted(campaign.violations.items()):
-        lines += _describe_violation(seed, violation, options.jobs)
+        lines += _describe_violation(seed, violation, options)
     lines.append(f"{len(campaign.violations)} of {campaign.seeds} seeds broke a guarantee")
     sys.stdout.write("\n".join(lines) + "\n")
 

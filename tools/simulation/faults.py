@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tools.simulation.trace import Trace
 
 _FACTORS = (0.0, 0.3, 1.0, 3.0)
+_STORM_FACTORS = (0.1, 0.3, 1.0)
+# Of the places of faults, and of the kinds at each of the others, that are left out of a storm.
+_CALM_SHARE = 0.5
 _BASE_LATENCY_SECONDS = 0.004
 _SDK_TIMEOUT_SECONDS = 10.0
 _LATE_SECONDS = (1.0, 40.0)
@@ -87,6 +90,37 @@ class FaultMix:
             outcomes=scale(failed=0.08, failed_transiently=0.08),
             runs=scale(long=0.1, instant=0.1, stuck=0.02),
         )
+
+    @classmethod
+    def draw_storm(cls, source: random.Random) -> FaultMix:
+        """Draw a mix of few kinds of faults, each far more frequent than in any mix of `draw`."""
+
+        def choose(**rates: float) -> Rates:
+            if source.random() < _CALM_SHARE:
+                return Rates()
+            chosen = {name: rate for name, rate in rates.items() if source.random() < 1 - _CALM_SHARE}
+            return Rates(**{name: rate * source.choice(_STORM_FACTORS) for name, rate in chosen.items()})
+
+        return cls(
+            aws_reads=choose(rejected=0.3, crash_before=0.02, pause_before=0.05),
+            aws_writes=choose(
+                rejected=0.15, response_lost=0.2, timeout=0.08, late=0.08,
+                crash_before=0.01, crash_after=0.02, pause_before=0.05, pause_after=0.05,
+            ),
+            replicate_creates=choose(
+                refused=0.1, reset=0.1, response_lost=0.2, timeout=0.1, late=0.1, status_500=0.05,
+                status_500_after=0.1, status_503=0.05, status_429=0.15, broken_json=0.05,
+            ),
+            replicate_reads=choose(
+                refused=0.2, reset=0.2, response_lost=0.2, status_503=0.2, broken_json=0.1,
+            ),
+            webhooks=choose(lost=0.4, twice=0.2, late=0.2, very_late=0.2),
+            # A message that waits is sent again each half minute, and so is each copy of it.
+            messages=choose(twice=0.03, late=0.3, very_late=0.1),
+            indexes=choose(late=0.4, very_late=0.3),
+            outcomes=choose(failed=0.3, failed_transiently=0.4),
+            runs=choose(long=0.3, instant=0.3, stuck=0.05),
+        )  # fmt: skip
 
 
 def _draw_invocation_rates(source: random.Random) -> Rates:

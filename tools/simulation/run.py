@@ -68,7 +68,7 @@ class RunSettings:
     Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many. If `batch_share`
     is not 0, there are large batches, with that share of `jobs` as lines in addition to the other jobs.
     `pause_share` of the seeds have operators who pause predictions and deliveries.
-    Callers search their predictions `searches` times.
+    Callers search their predictions `searches` times. In a storm, few kinds of faults are very frequent.
     Violations of the guarantees in `ignored` do not stop the run.
     """
 
@@ -85,6 +85,7 @@ class RunSettings:
     batch_share: float = 0.0
     pause_share: float = 0.0
     searches: int = 0
+    is_storm: bool = False
     keeps_steps: bool = False
     ignored: frozenset[str] = frozenset()
 
@@ -122,6 +123,8 @@ def run_seed(
 ) -> RunResult:
     """Run one seed. With `script`, only the choices that it names are faults."""
     settings = settings or RunSettings()
+    if settings.is_storm and mix is None:
+        mix = FaultMix.draw_storm(random.Random(f"{seed}/storm"))
     scheduler = Scheduler(seed, start=START)
     trace = Trace(keeps_steps=settings.keeps_steps)
     decisions = Decisions(script)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -53,6 +54,16 @@ def test_every_guarantee_holds(seed: int) -> None:
 
     assert result.violation is None, f"python -m tools.simulation replay {seed} --jobs 10 --shrink"
     assert result.accepted > 0
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_every_guarantee_holds_in_a_storm(seed: int) -> None:
+    storm = replace(SMALL, is_storm=True)
+    result = run_seed(seed, storm)
+
+    assert result.violation is None, f"python -m tools.simulation replay {seed} --jobs 10 --storm --shrink"
+    assert result.trace.hash != run_small(seed).trace.hash
+    assert sum(result.faults.values()) > 0
 
 
 def test_seed_of_full_size_breaks_no_guarantee(capsys: pytest.CaptureFixture[str]) -> None:
