@@ -1,23 +1,28 @@
-"""The tables of template.yaml for tests on moto, and clients that fail."""
+"""The tables of template.yaml for tests on moto, and clients whose responses a test chooses."""
 
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.exceptions import ClientError
+from botocore.stub import Stubber
 
 from tools.simulation.aws import InMemoryAws
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import (
         CreateTableInputTypeDef,
         KeySchemaElementTypeDef,
         ProjectionTypeDef,
     )
+    from types_boto3_s3 import S3Client
 
 JOBS_TABLE = "jobs"
 DELIVERIES_TABLE = "deliveries"
@@ -52,6 +57,15 @@ _INDEXES = {
 }
 # What indexes hold besides keys
 _PROJECTED = {(JOBS_TABLE, "by_due"): "status", (JOBS_TABLE, "by_outcome"): "end_reason"}
+
+
+@contextmanager
+def stub_s3() -> Iterator[tuple[S3Client, Stubber]]:
+    """Yield a client, and the stub that holds S3's responses in order, all of which must be used."""
+    client = boto3.client("s3")
+    with Stubber(client) as stub:
+        yield client, stub
+        stub.assert_no_pending_responses()
 
 
 def create_jobs_table() -> DynamoDBClient:

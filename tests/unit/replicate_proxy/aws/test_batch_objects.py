@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 
 from replicate_proxy.aws.batch_objects import S3BatchObjects
 from replicate_proxy.errors import NotFoundError, PermanentError
+from tests.support.aws import stub_s3
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from botocore.stub import Stubber
 
 KEY = "files/acme/file-1"
 LIST_REQUEST = {"Bucket": "images", "Prefix": KEY, "MaxKeys": 1}
@@ -21,10 +22,8 @@ LIST_REQUEST = {"Bucket": "images", "Prefix": KEY, "MaxKeys": 1}
 @pytest.fixture
 def stubbed_objects() -> Iterator[tuple[S3BatchObjects, Stubber]]:
     """The objects, and the stub that holds S3's responses in order."""
-    client = boto3.client("s3")
-    with Stubber(client) as stub:
+    with stub_s3() as (client, stub):
         yield S3BatchObjects(client, "images"), stub
-        stub.assert_no_pending_responses()
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import boto3
 import pytest
-from botocore.stub import Stubber
 
 from replicate_proxy.aws.document_store import S3DocumentStore
 from replicate_proxy.errors import NotFoundError, RetryableError
+from tests.support.aws import stub_s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from botocore.stub import Stubber
 
 KEY = "records/acme/job-1/input.json"
 LIST_REQUEST = {"Bucket": "images", "Prefix": KEY, "MaxKeys": 1}
@@ -21,10 +22,8 @@ LIST_REQUEST = {"Bucket": "images", "Prefix": KEY, "MaxKeys": 1}
 @pytest.fixture
 def stubbed_store() -> Iterator[tuple[S3DocumentStore, Stubber]]:
     """A store, and the stub that holds S3's responses to it in order."""
-    client = boto3.client("s3")
-    with Stubber(client) as stub:
+    with stub_s3() as (client, stub):
         yield S3DocumentStore(lambda: client, "images"), stub
-        stub.assert_no_pending_responses()
 
 
 def test_read_raises_not_found_when_denied_object_is_not_listed(

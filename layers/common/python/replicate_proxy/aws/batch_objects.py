@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from botocore.exceptions import ClientError
+from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.errors import translate_aws_errors
-from replicate_proxy.aws.missing_objects import raise_if_missing
+from replicate_proxy.aws.missing_objects import recognize_missing
 from replicate_proxy.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -33,21 +31,33 @@ class S3BatchObjects:
 
     def read_range(self, key: str, position: int, length: int) -> bytes:
         missing = _MISSING | _RANGE_MISSING
-        with translate_aws_errors("read input file", not_found=missing, retryable=_RETRYABLE):
-            return self._get(key, Range=f"bytes={position}-{position + length - 1}")
+        with (
+            translate_aws_errors("read input file", not_found=missing, retryable=_RETRYABLE),
+            recognize_missing(self._client, self._bucket, key),
+        ):
+            response = self._client.get_object(
+                Bucket=self._bucket, Key=key, Range=f"bytes={position}-{position + length - 1}"
+            )
+            return response["Body"].read()
 
     def put(self, key: str, body: bytes) -> None:
         with translate_aws_errors("store lines of batch", retryable=_RETRYABLE):
             self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
 
     def read(self, key: str) -> bytes:
-        with translate_aws_errors("read lines of batch", not_found=_MISSING, retryable=_RETRYABLE):
-            return self._get(key)
+        with (
+            translate_aws_errors("read lines of batch", not_found=_MISSING, retryable=_RETRYABLE),
+            recognize_missing(self._client, self._bucket, key),
+        ):
+            return self._client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
 
     def exists(self, key: str) -> bool:
         try:
-            with translate_aws_errors("find results", not_found=_MISSING, retryable=_RETRYABLE):
-                self._head(key)
+            with (
+                translate_aws_errors("find results", not_found=_MISSING, retryable=_RETRYABLE),
+                recognize_missing(self._client, self._bucket, key),
+            ):
+                self._client.head_object(Bucket=self._bucket, Key=key)
         except NotFoundError:
             return False
         return True
@@ -89,17 +99,3 @@ class S3BatchObjects:
             },
             ExpiresIn=int(lifetime.total_seconds()),
         )
-
-    def _get(self, key: str, **options: Any) -> bytes:
-        try:
-            return self._client.get_object(Bucket=self._bucket, Key=key, **options)["Body"].read()
-        except ClientError as error:
-            raise_if_missing(error, self._client, self._bucket, key)
-            raise
-
-    def _head(self, key: str) -> None:
-        try:
-            self._client.head_object(Bucket=self._bucket, Key=key)
-        except ClientError as error:
-            raise_if_missing(error, self._client, self._bucket, key)
-            raise

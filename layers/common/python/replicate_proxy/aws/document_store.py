@@ -6,10 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from replicate_proxy.aws.errors import translate_aws_errors
-from replicate_proxy.aws.missing_objects import raise_if_missing
+from replicate_proxy.aws.missing_objects import recognize_missing
 from replicate_proxy.jobs.model import Document
 
 if TYPE_CHECKING:
@@ -66,8 +64,5 @@ class S3DocumentStore:
         """Return the bytes of an object. Raises NotFoundError if it is gone, else RetryableError."""
         with translate_aws_errors("read document", not_found=_MISSING):
             client = self._get_client()
-            try:
+            with recognize_missing(client, self._bucket, key):
                 return client.get_object(Bucket=self._bucket, Key=key)["Body"].read()
-            except ClientError as error:
-                raise_if_missing(error, client, self._bucket, key)
-                raise
