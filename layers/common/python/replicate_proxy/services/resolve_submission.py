@@ -206,10 +206,14 @@ class SubmissionResolver:
         ]
 
     def _may_own(self, job: Job, prediction: UpstreamPrediction) -> bool:
-        return (
-            _is_same_model(job, prediction) is not False
-            and self._has_same_input(job, prediction) is not False
-        )
+        return self._compare_request(job, prediction) is not False
+
+    def _compare_request(self, job: Job, prediction: UpstreamPrediction) -> bool | None:
+        """Return whether model and input match; None if those match that the prediction shows."""
+        is_same_model = _is_same_model(job, prediction)
+        if is_same_model is False:
+            return False
+        return _match_both(is_same_model, self._has_same_input(job, prediction))
 
     def _has_same_input(self, job: Job, prediction: UpstreamPrediction) -> bool | None:
         """Return whether the prediction has the input that the job sends, None if it does not show it."""
@@ -291,13 +295,17 @@ class SubmissionResolver:
 
     def _looks_alike(self, job: Job, prediction: UpstreamPrediction) -> bool | None:
         """Return whether time, model and input match; None if those match that the prediction shows."""
-        is_timely, is_same_model = _is_created_after_sending(job, prediction), _is_same_model(job, prediction)
-        if is_timely is False or is_same_model is False:
+        is_timely = _is_created_after_sending(job, prediction)
+        if is_timely is False:
             return False
-        has_same_input = self._has_same_input(job, prediction)
-        if has_same_input is False:
-            return False
-        return True if is_timely and is_same_model and has_same_input else None
+        return _match_both(is_timely, self._compare_request(job, prediction))
+
+
+def _match_both(first: bool | None, second: bool | None) -> bool | None:
+    """Return whether both match; None if the one does, or neither, and the rest is not shown."""
+    if first is False or second is False:
+        return False
+    return True if first and second else None
 
 
 def _is_in_doubt(job: Job) -> bool:
