@@ -33,6 +33,9 @@ from tests.support.concurrency import Concurrency
 TENANT_LIMIT = name_tenant_limit(TENANT)
 MODEL = "team/fast"
 MODEL_LIMIT = f"model/{MODEL}"
+UNKNOWN_ATTEMPT = PastAttempt(
+    attempt=1, outcome=AttemptOutcome.UNKNOWN, replicate_id=None, error="", ended_at=NOW
+)
 
 
 def make_concurrency(*, tenant: int | None = None, model: int | None = None) -> Concurrency:
@@ -305,10 +308,7 @@ def test_slots_are_given_back_unless_the_job_needs_them() -> None:
 
 def test_job_of_unknown_earlier_attempt_keeps_its_slot_in_the_queue() -> None:
     concurrency = make_concurrency(tenant=1)
-    unknown = PastAttempt(
-        attempt=1, outcome=AttemptOutcome.UNKNOWN, replicate_id=None, error="", ended_at=NOW
-    )
-    job = concurrency.create_job(past_attempts=(unknown,), limits=(TENANT_LIMIT,))
+    job = concurrency.create_job(past_attempts=(UNKNOWN_ATTEMPT,), limits=(TENANT_LIMIT,))
     concurrency.gate.acquire(job)
 
     concurrency.gate.give_back((TENANT_LIMIT,), replace(job, revision=job.revision + 1))
@@ -319,10 +319,7 @@ def test_job_of_unknown_earlier_attempt_keeps_its_slot_in_the_queue() -> None:
 def test_held_job_of_unknown_earlier_attempt_names_the_slots_that_it_keeps() -> None:
     concurrency = make_concurrency(model=1)
     assert send(concurrency, concurrency.create_job(entry_name=MODEL)) is not None
-    unknown = PastAttempt(
-        attempt=1, outcome=AttemptOutcome.UNKNOWN, replicate_id=None, error="", ended_at=NOW
-    )
-    job = concurrency.create_job(entry_name=MODEL, past_attempts=(unknown,), limits=(TENANT_LIMIT,))
+    job = concurrency.create_job(entry_name=MODEL, past_attempts=(UNKNOWN_ATTEMPT,), limits=(TENANT_LIMIT,))
 
     assert concurrency.gate.acquire(job) is None
 
@@ -348,10 +345,7 @@ def test_paused_job_lets_others_go() -> None:
 
 def test_paused_job_of_unknown_earlier_attempt_keeps_its_slot() -> None:
     concurrency = make_concurrency(tenant=1)
-    unknown = PastAttempt(
-        attempt=1, outcome=AttemptOutcome.UNKNOWN, replicate_id=None, error="", ended_at=NOW
-    )
-    job = concurrency.create_job(past_attempts=(unknown,), limits=(TENANT_LIMIT,))
+    job = concurrency.create_job(past_attempts=(UNKNOWN_ATTEMPT,), limits=(TENANT_LIMIT,))
     concurrency.gate.acquire(job)
 
     concurrency.gate.step_aside(job, replace(job, revision=job.revision + 1))

@@ -10,7 +10,7 @@ from replicate_proxy.auth.principal import Scope
 from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import SubmissionKind
 from replicate_proxy.model_entries.entry import parse_target
-from replicate_proxy.services.catalog import CATALOG_ROUTES
+from replicate_proxy.services.catalog import CATALOG_ROUTES, build_unreadable_error
 from replicate_proxy.strict_json import parse_strict_json
 
 if TYPE_CHECKING:
@@ -93,5 +93,5 @@ def _parse_model(body: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         model = None
     if not isinstance(model, dict):
-        raise ApiError(502, "Bad gateway", "Replicate's response could not be understood")
+        raise build_unreadable_error()
     return model

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -229,13 +230,11 @@ def _combine_headers(event: Mapping[str, Any]) -> dict[str, str]:
     lines = event.get("multiValueHeaders") or {
         name: [value] for name, value in (event.get("headers") or {}).items()
     }
-    combined: dict[str, str] = {}
-    for name, values in lines.items():
-        key = name.lower()
-        # HTTP/2 splits the pairs of this one (RFC 9113, section 8.2.3).
-        separator = "; " if key == "cookie" else ", "
-        combined[key] = separator.join([*([combined[key]] if key in combined else []), *map(str, values)])
-    return combined
+    values: defaultdict[str, list[str]] = defaultdict(list)
+    for name, sent in lines.items():
+        values[name.lower()] += map(str, sent)
+    # HTTP/2 splits the pairs of a cookie (RFC 9113, section 8.2.3).
+    return {name: ("; " if name == "cookie" else ", ").join(texts) for name, texts in values.items()}
 
 
 def _decode_body(event: Mapping[str, Any]) -> bytes:

@@ -194,7 +194,7 @@ class Catalog:
         except RetryableError as error:
             return self._build_response(_get_stale_response(cached, error), base_url, 0)
         except (RejectedError, UnexpectedResponseError) as error:
-            raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
+            raise build_unreadable_error() from error
         self._record_known_models(route.resource, path_params, response, account)
         if response.status != _OK:
             return self._build_response(response, base_url, 0)
@@ -257,7 +257,12 @@ class Catalog:
             replaced = _replace_origins(parsed, self._settings.replicate_origins, base_url)
             return json.dumps(replaced, ensure_ascii=False)
         except (UpstreamUnavailableError, UnexpectedResponseError, RecursionError) as error:
-            raise ApiError(502, "Bad gateway", "Replicate's response could not be understood") from error
+            raise build_unreadable_error() from error
+
+
+def build_unreadable_error() -> ApiError:
+    """Return the 502 for a response of Replicate that is not what it should be."""
+    return ApiError(502, "Bad gateway", "Replicate's response could not be understood")
 
 
 @dataclass(frozen=True, slots=True)

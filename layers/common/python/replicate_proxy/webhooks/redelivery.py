@@ -286,10 +286,11 @@ def _require_enabled(endpoint: Endpoint | None) -> None:
 
 def _is_wanted(delivery: Delivery, missed_since: datetime | None) -> bool:
     """Return whether a redelivery of all that failed, or was missed since a time, sends this one."""
-    if missed_since is None and delivery.is_pending:
-        return delivery.schedule_attempts > 0
-    if delivery.status is not DeliveryStatus.FAILED or missed_since is None:
-        return delivery.status is DeliveryStatus.FAILED
+    has_failed = delivery.status is DeliveryStatus.FAILED
+    if missed_since is None:
+        return has_failed or (delivery.is_pending and delivery.schedule_attempts > 0)
+    if not has_failed:
+        return False
     finished_at = delivery.finished_at or missed_since
     return delivery.failure_reason in MISSED_REASONS and finished_at >= missed_since - _MISSED_MARGIN
 
