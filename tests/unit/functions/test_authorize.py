@@ -100,7 +100,7 @@ def test_cached_key_is_accepted_in_time_while_the_table_does_not_answer() -> Non
     timeout = load_stack().resources["AuthorizeFunction"].properties["Timeout"]
     is_over = threading.Event()
     with serve_http(lambda _: discard(is_over.wait(60))) as silent:
-        get_fail_fast_client()._endpoint.host = silent.url("")  # type: ignore[attr-defined]
+        get_fail_fast_client()._endpoint.host = silent.url("")  # type: ignore[attr-defined] # no public name
         start = time.monotonic()
         response = authorize("api_key")
         seconds = time.monotonic() - start

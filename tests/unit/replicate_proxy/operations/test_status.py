@@ -163,7 +163,7 @@ def test_token_that_was_rejected_is_unknown_while_the_breaker_is_open(admin_api:
     admin_api.accounts.names[SHARED_TOKEN] = name
     admin_api.call("POST", "breaker/trip", {})
     status = admin_api.replicate_status
-    status._checks.put("token", status._checks.find("token"), 0)  # type: ignore[arg-type]
+    status._checks.put("token", status._checks.find("token"), 0)  # type: ignore[arg-type] # it was found above
 
     token = read_accounts(admin_api)[None]["token"]
 
