@@ -32,13 +32,15 @@ class Sam:
         An `immediate` deployment moves all traffic at once, and no alarm stops it.
         """
         self._run(checkout, "build", "--config-env", config_env)
-        built = checkout / ".aws-sam" / "build" / "template.yaml"
-        self._compile(built.parent)
+        build_folder = checkout / ".aws-sam" / "build"
+        self._compile(build_folder)
         if self.gradual_strategy:
-            gradual.rewrite_template(built, None if immediate else self.gradual_strategy, release)
+            strategy = None if immediate else self.gradual_strategy
+            gradual.rewrite_template(build_folder / "template.yaml", strategy, release)
+        # SAM takes the built template by itself; by --template-file, it looks for samconfig.toml beside that.
         self._run(
             checkout,
-            *("deploy", "--config-env", config_env, "--template-file", str(built)),
+            *("deploy", "--config-env", config_env),
             *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
             *self.deploy_arguments,
         )
