@@ -9,12 +9,11 @@ import pytest
 from tools.local.emulator import build_tool_environment
 from tools.local.paths import ROOT
 from tools.release.sam import Sam
+from tools.release.stack import DeployedStack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from types_boto3_cloudformation import CloudFormationClient
 
     from tools.local.stack import Stack
 
@@ -24,8 +23,9 @@ AWSTemplateFormatVersion: '2010-09-09'
 Transform: AWS::Serverless-2016-10-31
 Parameters:
   Size: {Type: Number, Default: 1}
+  Text: {Type: String, Default: ''}
 Resources:
-  Parameter: {Type: AWS::SSM::Parameter, Properties: {Type: String, Value: !Ref Size}}
+  Parameter: {Type: AWS::SSM::Parameter, Properties: {Type: String, Value: !Sub '${Size} ${Text}.'}}
 """
 CONFIG = f"""
 version = 0.1
@@ -36,6 +36,11 @@ capabilities = "CAPABILITY_IAM"
 resolve_s3 = true
 parameter_overrides = "Size=2"
 """
+# A public key has lines, and SAM gives quotes, spaces and equals signs a meaning of their own.
+TEXT = """-----BEGIN PUBLIC KEY-----
+MFkw+/A=
+-----END PUBLIC KEY-----
+192.0.2.0/24,2001:db8::/32 "quoted" 'it' Size=5"""
 
 
 @pytest.fixture
@@ -46,20 +51,26 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cloudformation(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[CloudFormationClient]:
-    """CloudFormation of the AWS that the environment names; deletes the stack of the checkout at the end."""
+def deployed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+    """The stack of the checkout, in the AWS that the environment names; it is deleted at the end."""
     for name, value in build_tool_environment(stack.endpoint_url).items():
         monkeypatch.setenv(name, value)
-    client: CloudFormationClient = stack.get_client("cloudformation")
-    yield client
-    client.delete_stack(StackName=STACK_NAME)
+    cloudformation = stack.get_client("cloudformation")
+    yield DeployedStack(STACK_NAME, cloudformation, stack.get_client("ssm"))
+    cloudformation.delete_stack(StackName=STACK_NAME)
 
 
-def test_release_deploys_by_samconfig_of_its_environment(
-    checkout: Path, cloudformation: CloudFormationClient
-) -> None:
+def test_release_deploys_by_samconfig_of_its_environment(checkout: Path, deployed: DeployedStack) -> None:
     Sam(ROOT / ".venvs/sam/bin").deploy(checkout, "dev", "abc")
 
-    (found,) = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"]
-    assert found["StackStatus"] == "CREATE_COMPLETE"
-    assert found["Parameters"] == [{"ParameterKey": "Size", "ParameterValue": "2"}]
+    assert deployed.get_parameters() == {"Size": "2", "Text": ""}
+
+
+def test_rollback_deploys_the_given_parameters(checkout: Path, deployed: DeployedStack) -> None:
+    sam = Sam(ROOT / ".venvs/sam/bin")
+    parameters = {"Size": "3", "Text": TEXT, "NotInTheTemplate": "x"}
+
+    sam.deploy(checkout, "dev", "abc")
+    sam.deploy(checkout, "dev", "abc", immediate=True, parameters=parameters)
+
+    assert deployed.get_parameters() == {"Size": "3", "Text": TEXT}

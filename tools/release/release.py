@@ -9,7 +9,7 @@ from tools.release.errors import CommandError
 from tools.release.validation import run_checks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -24,14 +24,23 @@ class Repository(Protocol):
 
 
 class Deployer(Protocol):
-    def deploy(self, checkout: Path, config_env: str, release: str, *, immediate: bool = False) -> None: ...
+    def deploy(
+        self,
+        checkout: Path,
+        config_env: str,
+        release: str,
+        *,
+        immediate: bool = False,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None: ...
 
 
-class ReleaseRecord(Protocol):
-    """Remembers the last commit that was valid after its deployment."""
+class Stack(Protocol):
+    """The stack, with the last commit that was valid after its deployment."""
 
     def get_last_good(self) -> str | None: ...
     def set_last_good(self, commit: str) -> None: ...
+    def get_parameters(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,14 @@ class Release:
 
     repository: Repository
     deployer: Deployer
-    record: ReleaseRecord
+    stack: Stack
     validate: Callable[[], Iterable[CheckResult]]
     print_line: Callable[[str], None]
 
     def run(self, config_env: str) -> bool:
         """Return whether the commit is deployed and valid. Raises `ReleaseError` if this is unknown."""
-        commit, last_good = self.repository.get_commit(), self.record.get_last_good()
+        commit, last_good = self.repository.get_commit(), self.stack.get_last_good()
+        parameters = self.stack.get_parameters()
         self.print_line(
             f"releasing {_shorten(commit)} to {config_env}; the last good commit is {_shorten(last_good)}"
         )
@@ -59,13 +69,19 @@ class Release:
             )
             return False
         if self._is_valid():
-            self.record.set_last_good(commit)
+            self.stack.set_last_good(commit)
             self.print_line(f"{_shorten(commit)} is deployed and valid")
             return True
-        self._roll_back(config_env, commit, last_good)
+        self._roll_back(config_env, commit, last_good, parameters)
         return False
 
-    def _roll_back(self, config_env: str, commit: str, last_good: str | None) -> None:
+    def _roll_back(
+        self, config_env: str, commit: str, last_good: str | None, parameters: Mapping[str, str]
+    ) -> None:
+        """Deploy the last good commit with the parameters that the stack had before this release.
+
+        What only this release sets would otherwise stay: CloudFormation keeps a parameter that is not given.
+        """
         if last_good is None:
             self.print_line(
                 "validation failed, and there is no good commit to roll back to: fix this release"
@@ -80,7 +96,7 @@ class Release:
         self.print_line(f"validation failed: rolling back to {_shorten(last_good)}")
         try:
             with self.repository.check_out(last_good) as checkout:
-                self.deployer.deploy(checkout, config_env, last_good, immediate=True)
+                self.deployer.deploy(checkout, config_env, last_good, immediate=True, parameters=parameters)
         except CommandError as error:
             self.print_line(
                 f"{error}: {_shorten(commit)} is STILL DEPLOYED; deploy {_shorten(last_good)} manually"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from tools.release import gradual
 from tools.release.errors import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -26,10 +27,19 @@ class Sam:
     gradual_strategy: str | None = None
     deploy_arguments: Sequence[str] = ()
 
-    def deploy(self, checkout: Path, config_env: str, release: str, *, immediate: bool = False) -> None:
+    def deploy(
+        self,
+        checkout: Path,
+        config_env: str,
+        release: str,
+        *,
+        immediate: bool = False,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
         """Deploy the checkout. Raises `CommandError`; CloudFormation rolls a failed deployment back.
 
-        An `immediate` deployment moves all traffic at once, and no alarm stops it.
+        An `immediate` deployment moves all traffic at once, and no alarm stops it. `parameters` replace those
+        of samconfig.toml.
         """
         self._run(checkout, "build", "--config-env", config_env)
         build_folder = checkout / ".aws-sam" / "build"
@@ -43,6 +53,7 @@ class Sam:
             *("deploy", "--config-env", config_env),
             *("--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"),
             *self.deploy_arguments,
+            *_write_overrides(checkout, parameters),
         )
 
     def _compile(self, folder: Path) -> None:
@@ -63,3 +74,15 @@ class Sam:
         )
         if result.returncode:
             raise CommandError(f"sam {arguments[0]} failed with exit code {result.returncode}")
+
+
+def _write_overrides(checkout: Path, parameters: Mapping[str, str] | None) -> tuple[str, ...]:
+    """Write the parameters to a file and return the arguments of `sam deploy` for it.
+
+    SAM cannot parse all values on the command line. JSON is YAML, which is one of the formats that it reads.
+    """
+    if parameters is None:
+        return ()
+    path = checkout / ".aws-sam" / "parameters.yaml"
+    path.write_text(json.dumps(dict(parameters), ensure_ascii=False), encoding="utf-8")
+    return "--parameter-overrides", f"file://{path}"

@@ -11,6 +11,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tools.release.errors import ReleaseError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from types_boto3_cloudformation import CloudFormationClient
     from types_boto3_cloudformation.type_defs import StackTypeDef
     from types_boto3_ssm import SSMClient
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from tools.release.target import Target
 
 _WEBHOOKS_PARAMETER = "EnableReplicateWebhooks"
+_MISSING_STACK = "does not exist"
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,20 @@ class DeployedStack:
 
     def expects_webhooks(self) -> bool:
         """Return whether the stack is deployed with Replicate's webhooks, and does not poll instead."""
-        parameters = self._describe().get("Parameters", [])
-        return {"ParameterKey": _WEBHOOKS_PARAMETER, "ParameterValue": "false"} not in parameters
+        return self.get_parameters().get(_WEBHOOKS_PARAMETER) != "false"
+
+    def get_parameters(self) -> Mapping[str, str]:
+        """Return the values of the template's parameters by name; empty if the stack does not exist yet."""
+        try:
+            stack = self._describe()
+        except ReleaseError as error:
+            if _MISSING_STACK in str(error):
+                return {}
+            raise
+        return {
+            parameter["ParameterKey"]: parameter["ParameterValue"]
+            for parameter in stack.get("Parameters", [])
+        }
 
     def get_last_good(self) -> str | None:
         """Return the last commit that was valid after its deployment; None before the first."""

@@ -11,16 +11,20 @@ from tools.release.release import Release
 from tools.release.validation import CheckResult
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 NEW, GOOD = "a" * 40, "b" * 40
 ROOT = Path("/checkout")
+BEFORE = {"Stage": "prod", "AllowedCidrs": ""}
+# By commit: what its samconfig.toml sets.
+OVERRIDES = {GOOD: {"Stage": "prod"}, NEW: {"Stage": "prod", "AllowedCidrs": "192.0.2.0/24"}}
 
 
 class FakeDeployment:
-    """Repository, deployer, release record and stack in one.
+    """Repository, deployer and stack in one.
 
-    Validation fails while an invalid commit is deployed; the deployment of `undeployable` fails.
+    Validation fails while an invalid commit is deployed; the deployment of `undeployable` fails. A parameter
+    that a deployment does not set keeps its value.
     """
 
     root = ROOT
@@ -31,6 +35,7 @@ class FakeDeployment:
         self.last_good = last_good
         self.invalid = invalid
         self.undeployable = undeployable
+        self.parameters: Mapping[str, str] = BEFORE
         self.deployed: list[tuple[Path, str]] = []
         self.immediate: list[str] = []
         self.printed: list[str] = []
@@ -42,10 +47,22 @@ class FakeDeployment:
     def check_out(self, commit: str) -> Iterator[Path]:
         yield Path(f"/worktree/{commit[:1]}")
 
-    def deploy(self, checkout: Path, config_env: str, release: str, *, immediate: bool = False) -> None:
+    def get_parameters(self) -> Mapping[str, str]:
+        return self.parameters
+
+    def deploy(
+        self,
+        checkout: Path,
+        config_env: str,
+        release: str,
+        *,
+        immediate: bool = False,
+        parameters: Mapping[str, str] | None = None,
+    ) -> None:
         if release == self.undeployable:
             raise CommandError("sam deploy failed with exit code 1")
         self.deployed.append((checkout, release))
+        self.parameters = {**self.parameters, **(OVERRIDES[release] if parameters is None else parameters)}
         if immediate:
             self.immediate.append(release)
 
@@ -90,6 +107,22 @@ def test_rollback_is_immediate_whatever_the_strategy_of_the_release() -> None:
     deployment.release()
 
     assert deployment.immediate == [GOOD]
+
+
+def test_rollback_restores_parameters_that_only_the_invalid_release_sets() -> None:
+    deployment = FakeDeployment(GOOD, invalid=(NEW,))
+
+    deployment.release()
+
+    assert deployment.parameters == BEFORE
+
+
+def test_valid_release_has_the_parameters_of_its_commit() -> None:
+    deployment = FakeDeployment(GOOD)
+
+    deployment.release()
+
+    assert deployment.parameters == OVERRIDES[NEW]
 
 
 def test_release_reports_when_last_good_commit_is_not_valid_any_more() -> None:

@@ -74,3 +74,25 @@ def test_stack_without_replicates_webhooks_is_polled(
         stack = DeployedStack(TARGET.stack_name, cloudformation, boto3.client("ssm", "eu-central-1"))
 
         assert stack.expects_webhooks() is expected
+
+
+def test_stack_that_does_not_exist_has_no_parameters(stack: DeployedStack) -> None:
+    assert stack.get_parameters() == {}
+
+
+def test_parameters_are_those_of_the_deployment() -> None:
+    cloudformation = boto3.Session(region_name="eu-central-1").client("cloudformation")
+    description = {
+        "StackName": TARGET.stack_name,
+        "CreationTime": "2026-01-31T09:30:00Z",
+        "StackStatus": "UPDATE_COMPLETE",
+        "Parameters": [{"ParameterKey": "Stage", "ParameterValue": "prod"}],
+    }
+    with Stubber(cloudformation) as stubber:
+        stubber.add_response("describe_stacks", {"Stacks": [description]})
+        stubber.add_client_error("describe_stacks", "AccessDenied")
+        stack = DeployedStack(TARGET.stack_name, cloudformation, boto3.client("ssm", "eu-central-1"))
+
+        assert stack.get_parameters() == {"Stage": "prod"}
+        with pytest.raises(ReleaseError, match="AccessDenied"):
+            stack.get_parameters()
