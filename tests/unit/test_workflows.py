@@ -92,6 +92,14 @@ def test_job_with_credentials_runs_only_for_trusted_events(path: Path) -> None:
         assert load_triggers(path).keys() <= TRUSTED_TRIGGERS
 
 
+def test_pull_request_replaces_its_own_runs_only() -> None:
+    """The name of a branch is no identity: two forks may have the same, such as patch-1."""
+    concurrency = load(RELEASE.with_name("test.yml"))["concurrency"]
+
+    assert concurrency["cancel-in-progress"] is True
+    assert "github.event.pull_request.number || github.run_id" in concurrency["group"]
+
+
 def test_no_workflow_is_started_by_event_of_fork_with_secrets() -> None:
     triggers = {trigger for path in WORKFLOWS for trigger in load_triggers(path)}
 
