@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,16 @@ PROJECT_CONFIG = Path(__file__).parents[4] / "samconfig.toml"
 )
 def test_environments_of_the_project_have_their_stacks(config_env: str, stack_name: str) -> None:
     assert read_target(PROJECT_CONFIG, config_env) == Target(config_env, stack_name, None)
+
+
+def test_environments_of_the_project_share_no_packages() -> None:
+    """`sam delete` removes the packages of a stack, and CloudFormation needs them to roll an update back."""
+    config = tomllib.loads(PROJECT_CONFIG.read_text(encoding="utf-8"))
+    environments = {name: value for name, value in config.items() if isinstance(value, dict)}
+
+    assert {
+        name: environment["deploy"]["parameters"]["s3_prefix"] for name, environment in environments.items()
+    } == {name: read_target(PROJECT_CONFIG, name).stack_name for name in environments}
 
 
 def test_settings_of_deploy_override_global_settings(tmp_path: Path) -> None:
