@@ -3,7 +3,9 @@
 How to deploy is not a property of the service, so template.yaml has no aliases: behind an alias, a published
 version would keep its settings when only the value of a parameter changes. Here every release marks all
 functions, so it publishes a version of each with the current settings (AWS SAM Developer Guide, "Deploying
-serverless applications gradually"; `AutoPublishAlias`).
+serverless applications gradually"; `AutoPublishAlias`). No two releases have the same mark, not even of the
+same commit: Lambda publishes no version of a function that has not changed since the last one, which stays
+when CloudFormation rolls its release back, and CloudFormation takes that for an error.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ ROLLBACK_ALARMS = ("ApiErrorsAlarm", "WorkerFunctionErrorsAlarm", "OutputLostAla
 
 
 def make_gradual(template: dict[str, Any], strategy: str, release: str) -> dict[str, Any]:
-    """Change the template in place and return it; `release` goes to every function as RELEASE.
+    """Change the template in place and return it; `release` goes to every function as RELEASE, its mark.
 
     The alarms are outputs of the nested stack, so CloudFormation updates them before it moves any traffic.
     A stack without EnableDetailedMonitoring lacks one: a rule has CloudFormation reject its gradual release.

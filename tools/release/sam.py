@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,9 @@ from tools.release.errors import CommandError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+
+_COMMIT_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ class Sam:
         self._compile(build_folder)
         if self.gradual_strategy:
             strategy = None if immediate else self.gradual_strategy
-            gradual.rewrite_template(build_folder / "template.yaml", strategy, release)
+            mark = f"{release[:_COMMIT_DIGITS]}-{secrets.token_hex(4)}"
+            gradual.rewrite_template(build_folder / "template.yaml", strategy, mark)
         # SAM takes the built template by itself; by --template-file, it looks for samconfig.toml beside that.
         self._run(
             checkout,
