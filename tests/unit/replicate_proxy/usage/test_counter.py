@@ -9,7 +9,7 @@ import pytest
 from replicate_proxy.aws.usage_store import DynamoBatchCounts
 from replicate_proxy.batches.model import BatchCounts
 from replicate_proxy.errors import PermanentError, RetryableError
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import JobStatus, Reservation
 from replicate_proxy.usage.counter import UsageCounter, _group
 from replicate_proxy.usage.model import OTHER, EndedJob, UsageCounts, UsageKey
 from replicate_proxy.webhooks.model import JobChange
@@ -63,6 +63,17 @@ def test_repeated_batch_counts_nothing_twice(store: DynamoUsage, counter: UsageC
     assert make_counter(store).count(changes) is None
 
     assert sum_counts(store).jobs == 20
+
+
+def test_job_that_is_restored_from_a_backup_is_not_counted_again(
+    store: DynamoUsage, counter: UsageCounter
+) -> None:
+    """Marks of counted jobs expire after a week, and jobs are kept for longer."""
+    reservation = Reservation(5000, ("TENANT#2026-01",))
+
+    assert counter.count([JobChange(None, make_ended_job(reservation=reservation))]) is None
+
+    assert sum_counts(store) == UsageCounts()
 
 
 def test_models_beyond_the_limit_of_a_day_are_counted_together(

@@ -32,6 +32,16 @@ def test_status_changes_are_published_on_bus_and_topic(pipeline: DeliveryPipelin
     ]
 
 
+def test_job_that_is_restored_from_a_backup_is_not_reported_again(pipeline: DeliveryPipeline) -> None:
+    """Its deliveries may have expired, so that its events would be sent as new ones."""
+    assert pipeline.apply_changes((None, as_succeeded(make_job()))) is None
+
+    pipeline.run_for()
+    assert pipeline.receiver.accepted == []
+    assert pipeline.bus.published == []
+    assert pipeline.topic.messages == []
+
+
 def test_notify_returns_index_of_change_that_cannot_be_stored(
     pipeline: DeliveryPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:

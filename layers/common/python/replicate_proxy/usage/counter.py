@@ -40,11 +40,14 @@ class UsageCounter:
         self._known_keys: set[UsageKey] = set()
 
     def count(self, changes: Sequence[JobChange]) -> int | None:
-        """Count the jobs that the changes end; return the index of the first change to retry, or None."""
+        """Count the jobs that the changes end; return the index of the first change to retry, or None.
+
+        A job that is restored from a backup was counted when it ended, and its mark may have expired.
+        """
         ended = {
             (change.new.tenant, change.new.id): (index, EndedJob.from_job(change.new))
             for index, change in enumerate(changes)
-            if change.new.is_terminal and (change.old is None or not change.old.is_terminal)
+            if change.new.is_terminal and change.old is not None and not change.old.is_terminal
         }
         uncounted: list[int] = []
         for group in _group(ended.values()):

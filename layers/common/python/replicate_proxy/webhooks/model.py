@@ -99,6 +99,14 @@ class JobChange:
     old: Job | None
     new: Job
 
+    @property
+    def is_restored(self) -> bool:
+        """Return whether the job is new and has ended: an operator has restored it from a backup.
+
+        Jobs are created queued. What follows from the end was done when the job ended.
+        """
+        return self.old is None and self.new.is_terminal
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:

@@ -92,6 +92,8 @@ class Notifier:
         return failed_index
 
     def _store_change(self, change: JobChange, outgoing: _OutgoingMessages) -> None:
+        if change.is_restored:
+            return
         now = self._clock.now()
         status_event = build_status_event(change, now)
         if status_event is not None:
