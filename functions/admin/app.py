@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.api.http import Response
 
-# Time for the action on one job, which is not interrupted.
+# Time for the action on one job, or the secret of one account, which is not interrupted.
 _RESERVED_TIME = timedelta(seconds=8)
 
 
@@ -40,14 +40,14 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Response | 
 
 
 def _run_task(task: str | None, context: LambdaContext) -> None:
+    now = clock.now()
+    end = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
+    deadline = end - _RESERVED_TIME
     if task == CONTINUE_BULK_OPERATIONS:
-        now = clock.now()
-        end = now + timedelta(milliseconds=context.get_remaining_time_in_millis())
-        deadline = end - _RESERVED_TIME
         # Either has half of the time, and what the other leaves.
         build_erasure_worker().run(now + (deadline - now) / 2, lease_until=end)
         build_bulk_worker().run(deadline, lease_until=end)
     elif task == "maintain-accounts":
-        build_account_service().maintain()
+        build_account_service().maintain(deadline)
     else:
         build_webhook_secret_refresher().refresh()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from replicate_proxy.accounts.directory import AccountsByTenant
     from replicate_proxy.audit.log import AuditLog
+    from replicate_proxy.net.deadline import Deadline
     from replicate_proxy.ports import Clock
 
 OWN_SECRET = "whsec_b3duLWFjY291bnQtc2VjcmV0LW93bi1hY2NvdW50"
@@ -55,7 +56,7 @@ class FakeSecret:
 class FakeAccounts:
     """A Replicate that knows `names` of accounts by token, and what is stored about the tenants' accounts.
 
-    `error` is raised by every call to Replicate.
+    `error` is raised by every call to Replicate, which takes as long as `before_call` does.
     """
 
     def __init__(self, clock: Clock, audit: AuditLog) -> None:
@@ -64,6 +65,7 @@ class FakeAccounts:
         self.secrets: dict[tuple[str, Account], str] = {("token", SHARED_ACCOUNT): SHARED_TOKEN}
         self.webhook_secret = OWN_SECRET
         self.error: Exception | None = None
+        self.before_call: Callable[[str, Deadline | None], object] = lambda _token, _deadline: None
         self.service = AccountService(
             store=self.store,
             connect=lambda token: FakeAccountClient(self, token),
@@ -82,7 +84,8 @@ class FakeAccountClient:
         self._accounts = accounts
         self._token = token
 
-    def get_account_name(self) -> str:
+    def get_account_name(self, *, deadline: Deadline | None = None) -> str:
+        self._accounts.before_call(self._token, deadline)
         if self._accounts.error is not None:
             raise self._accounts.error
         if not self._token:
@@ -91,6 +94,6 @@ class FakeAccountClient:
             raise TokenRejectedError("Replicate rejects our token")
         return self._accounts.names[self._token]
 
-    def get_webhook_secret(self) -> str:
-        self.get_account_name()
+    def get_webhook_secret(self, *, deadline: Deadline | None = None) -> str:
+        self.get_account_name(deadline=deadline)
         return self._accounts.webhook_secret

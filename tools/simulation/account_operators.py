@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from tools.simulation.functions.operators import build_accounts
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
+    from replicate_proxy.operations.accounts import AccountService
     from tools.simulation.world import World
 
 _MOVES = 4
+_MAINTENANCE_TIME = timedelta(seconds=20)
 
 
 class AccountOperators:
@@ -52,8 +55,11 @@ class AccountOperators:
                 if letter
                 else partial(service.delete, tenant)
             )
-            for function in (change, service.maintain):
+            for function in (change, partial(self._maintain, service)):
                 try:
                     self._world.call_function("accounts", function)
                 except (ProxyError, ApiError, ProcessEndedError):
                     continue
+
+    def _maintain(self, service: AccountService) -> None:
+        service.maintain(self._world.clock.now() + _MAINTENANCE_TIME)

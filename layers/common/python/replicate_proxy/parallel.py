@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_MAX_THREADS = 8
+MAX_THREADS = 8
 
 
 def map_in_parallel[Value, Result](read: Callable[[Value], Result], values: Sequence[Value]) -> list[Result]:
     """Return the result of each value in their order. Raises what the first failed read raises."""
     if len(values) <= 1:
         return [read(value) for value in values]
-    with ThreadPoolExecutor(min(_MAX_THREADS, len(values))) as executor:
+    with ThreadPoolExecutor(min(MAX_THREADS, len(values))) as executor:
         return list(executor.map(read, values))

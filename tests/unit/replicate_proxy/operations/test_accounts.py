@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicate_proxy.accounts.directory import AccountStore
+    from replicate_proxy.net.deadline import Deadline
     from tests.support.admin_api import AdminApi
 
 PATH = "tenants/acme/replicate-token"
@@ -79,6 +80,10 @@ def api(admin_api: AdminApi) -> AdminApi:
     """The admin API, with a Replicate that knows the tokens of one account."""
     admin_api.accounts.names |= {TOKEN: "acme-corp", NEW_TOKEN: "acme-corp"}
     return admin_api
+
+
+def maintain(api: AdminApi, seconds: float = 20) -> None:
+    api.accounts.service.maintain(api.clock.now() + timedelta(seconds=seconds))
 
 
 def test_token_is_stored_and_never_shown(api: AdminApi) -> None:
@@ -162,11 +167,11 @@ def test_secrets_of_a_removed_account_are_deleted_after_two_days(api: AdminApi) 
     (retired,) = api.call("GET", PATH)[1]["retired"]
     assert retired["name"] == "acme-corp"
     api.clock.advance(timedelta(days=2).total_seconds() - 1)
-    api.accounts.service.maintain()
+    maintain(api)
     assert api.accounts.secrets["token", OWN] == TOKEN
 
     api.clock.advance(1)
-    api.accounts.service.maintain()
+    maintain(api)
     assert ("token", OWN) not in api.accounts.secrets
     assert ("webhook secret", OWN) not in api.accounts.secrets
     assert api.call("GET", PATH)[1]["retired"] == []
@@ -178,13 +183,53 @@ def test_maintenance_refreshes_the_webhook_secrets_of_all_accounts_that_work(api
     api.call("PUT", "tenants/globex/replicate-token", {"token": SHARED_TOKEN + "2"})
     del api.accounts.names[TOKEN]  # revoked
     api.accounts.webhook_secret = "whsec_bmV3LXNlY3JldC1uZXctc2VjcmV0LW5ldy1zZWNyZXQ="
-    api.accounts.service.maintain()
+    maintain(api)
     globex = Account("globex", "globex-corp")
     assert api.accounts.secrets["webhook secret", globex].split() == [
         api.accounts.webhook_secret,
         OWN_SECRET,
     ]
     assert api.accounts.secrets["webhook secret", OWN] == OWN_SECRET
+
+
+def test_accounts_that_do_not_respond_keep_no_other_from_its_secret(api: AdminApi) -> None:
+    """All of them share the 29 seconds of one invocation."""
+    tokens = {number: f"r8_TheTokenOfTenant{number:02}AtReplicate" for number in range(20)}
+    for number, token in tokens.items():
+        api.accounts.names[token] = f"corp-{number}"
+        assert api.call("PUT", f"tenants/tenant-{number}/replicate-token", {"token": token})[0] == 200
+    allowed: list[float] = []
+    asked: list[str] = []
+
+    def hang(token: str, deadline: Deadline | None) -> None:
+        assert deadline is not None
+        allowed.append(deadline.remaining_seconds)
+        asked.append(token)
+        api.clock.advance(1)
+        raise UpstreamUnavailableError("no response from Replicate")
+
+    api.accounts.before_call = hang
+    maintain(api, seconds=9)
+    assert 9 <= len(asked) < len(tokens)
+    assert max(allowed) <= 5
+
+    # Those that were left have their turn in one of the next hours.
+    for _ in range(4):
+        api.clock.advance(hours=1)
+        maintain(api, seconds=9)
+    assert set(asked) == set(tokens.values())
+
+
+def test_token_that_cannot_be_checked_in_time_is_not_stored(api: AdminApi) -> None:
+    """Three calls to Replicate share what the request has of its 29 seconds."""
+    deadlines: list[Deadline | None] = []
+    api.accounts.before_call = lambda _token, deadline: deadlines.append(deadline)
+    assert api.call("PUT", PATH, {"token": TOKEN})[0] == 200
+    assert len(deadlines) == 3
+    deadline = deadlines[0]
+    assert deadline is not None
+    assert set(deadlines) == {deadline}
+    assert deadline.remaining_seconds <= 15
 
 
 def test_routes_require_the_scope_admin_and_a_tenant_name(api: AdminApi) -> None:

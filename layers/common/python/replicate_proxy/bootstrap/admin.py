@@ -53,6 +53,7 @@ from replicate_proxy.bootstrap.status import build_queue_monitor, build_replay_s
 from replicate_proxy.bootstrap.tenants import find_tenant
 from replicate_proxy.bootstrap.usage_reader import build_usage_reader
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.breaker import BreakerService
 from replicate_proxy.operations.budgets import BudgetService
@@ -106,6 +107,8 @@ if TYPE_CHECKING:
     from replicate_proxy.operations.concurrency import ConcurrencyService
 
 
+# Less than the 29 seconds of the function.
+_SECRET_TIMEOUT_SECONDS = 15.0
 # Queues that have a dead-letter queue
 _QUEUES = ("dispatch", "batch-dispatch", "track", "harvest", "notify")
 _STREAM_NOTE = "Holds positions in the table's stream; a redrive replays the changes, for 24 hours"
@@ -216,8 +219,9 @@ def build_account_service() -> AccountService:
 
 @cache
 def build_webhook_secret_refresher() -> WebhookSecretRefresher:
+    client = build_replicate_clients().of(SHARED_ACCOUNT)
     return WebhookSecretRefresher(
-        build_replicate_clients().of(SHARED_ACCOUNT).get_webhook_secret,
+        lambda: client.get_webhook_secret(deadline=Deadline(_SECRET_TIMEOUT_SECONDS)),
         _build_parameter(env[REPLICATE_WEBHOOK_SECRET]),
     )
 

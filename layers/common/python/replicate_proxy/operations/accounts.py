@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from replicate_proxy.accounts.directory import RETIREMENT, CurrentAccount, TenantAccounts
@@ -19,12 +20,15 @@ from replicate_proxy.errors import (
     field_error,
 )
 from replicate_proxy.jobs.model import SHARED_ACCOUNT, Account
+from replicate_proxy.net.deadline import Deadline
 from replicate_proxy.observability import logger
+from replicate_proxy.parallel import MAX_THREADS, map_in_parallel
 from replicate_proxy.replicate_api.errors import RejectedError, TokenRejectedError, UnexpectedResponseError
 from replicate_proxy.replicate_api.webhook_secret import WebhookSecretRefresher
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from replicate_proxy.accounts.directory import AccountStore
     from replicate_proxy.audit.log import AuditLog
@@ -34,14 +38,19 @@ _LAST_CHARACTERS = 4
 # A token of which this is not a small part must not be shown.
 _MIN_TOKEN_CHARACTERS = 20
 _TAKEN = "belongs to a Replicate account that this deployment already uses for others"
+# For all that Replicate is asked about a token, which is stored then: a request has 29 seconds.
+_CHECK_SECONDS = 15.0
+# For one account of many.
+_REFRESH_SECONDS = 5.0
+_HOUR_SECONDS = 3600
 
 
 class AccountClient(Protocol):
     """Asks Replicate about the account that a token belongs to."""
 
-    def get_account_name(self) -> str: ...
+    def get_account_name(self, *, deadline: Deadline | None = None) -> str: ...
 
-    def get_webhook_secret(self) -> str: ...
+    def get_webhook_secret(self, *, deadline: Deadline | None = None) -> str: ...
 
 
 class StoredSecret(Protocol):
@@ -134,25 +143,35 @@ class AccountService:
         if names:
             self._store.change(tenant, lambda _: TenantAccounts())
 
-    def maintain(self) -> None:
-        """Refresh the webhook secrets of all accounts, and delete the secrets of those retired for long.
+    def maintain(self, deadline: datetime) -> None:
+        """Delete the secrets of accounts retired for long, and refresh the webhook secrets of all others.
 
-        One account that fails, for example since its token is revoked, does not keep the others from it.
+        One account that fails, for example since its token is revoked, or for which Replicate does not
+        respond, does not keep the others from it. Each run begins with other accounts: those that one has no
+        time for are among the first of a later one.
         """
-        for tenant, accounts in self._store.read().items():
+        now, accounts_by_tenant = self._clock.now(), self._store.read()
+        for tenant, accounts in accounts_by_tenant.items():
             for retired in accounts.retired:
-                if self._clock.now() - parse_timestamp(retired.retired_at) >= RETIREMENT:
+                if now - parse_timestamp(retired.retired_at) >= RETIREMENT:
                     self._forget(Account(tenant, retired.name))
-            if accounts.current is not None:
-                self._refresh_webhook_secret(Account(tenant, accounts.current.name))
+        current = [
+            Account(tenant, accounts.current.name)
+            for tenant, accounts in accounts_by_tenant.items()
+            if accounts.current is not None
+        ]
+        start = int(now.timestamp() // _HOUR_SECONDS) * MAX_THREADS % max(len(current), 1)
+        refresh = partial(self._refresh_webhook_secret, run_until=deadline)
+        map_in_parallel(refresh, [*current[start:], *current[:start]])
 
     def _check_token(self, tenant: str, token: str) -> Account:
         """Return the account of the token, whose webhook secret is stored then."""
-        client = self._connect(token)
+        client, deadline = self._connect(token), Deadline(_CHECK_SECONDS)
+        fetch_secret = partial(client.get_webhook_secret, deadline=deadline)
         try:
-            account = Account(tenant, client.get_account_name())
-            self._check_owner(tenant, account.name)
-            WebhookSecretRefresher(client.get_webhook_secret, self._get_webhook_secret(account)).refresh()
+            account = Account(tenant, client.get_account_name(deadline=deadline))
+            self._check_owner(tenant, account.name, deadline)
+            WebhookSecretRefresher(fetch_secret, self._get_webhook_secret(account)).refresh()
         except (TokenRejectedError, RejectedError) as error:
             raise field_error("token", "is rejected by Replicate", error_type="rejected") from error
         except (RetryableError, UnexpectedResponseError) as error:
@@ -160,20 +179,25 @@ class AccountService:
             raise ApiError(503, "Service unavailable", detail, retry_after=30) from error
         return account
 
-    def _check_owner(self, tenant: str, name: str) -> None:
+    def _check_owner(self, tenant: str, name: str, deadline: Deadline) -> None:
         """Raise a 422 ApiError if others use the account: lists and webhooks would mix their jobs."""
         is_taken = any(
             other != tenant and accounts.has(name) for other, accounts in self._store.read().items()
         )
         with suppress(TokenRejectedError, ConfigurationError):  # a deployment without a token of its own
-            is_taken = is_taken or self._connect_stored(SHARED_ACCOUNT).get_account_name() == name
+            shared = self._connect_stored(SHARED_ACCOUNT)
+            is_taken = is_taken or shared.get_account_name(deadline=deadline) == name
         if is_taken:
             raise field_error("token", _TAKEN, error_type="account_in_use")
 
-    def _refresh_webhook_secret(self, account: Account) -> None:
+    def _refresh_webhook_secret(self, account: Account, *, run_until: datetime) -> None:
+        if self._clock.now() >= run_until:
+            logger.warning("webhook secret of tenant left to a later run", tenant=account.tenant)
+            return
         client = self._connect_stored(account)
+        fetch_secret = partial(client.get_webhook_secret, deadline=Deadline(_REFRESH_SECONDS))
         try:
-            WebhookSecretRefresher(client.get_webhook_secret, self._get_webhook_secret(account)).refresh()
+            WebhookSecretRefresher(fetch_secret, self._get_webhook_secret(account)).refresh()
         except ProxyError as error:
             logger.warning(
                 "webhook secret of tenant not refreshed", tenant=account.tenant, reason=type(error).__name__
