@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -11,6 +13,7 @@ import requests
 import responses
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from replicate_proxy.auth import tokens
 from replicate_proxy.auth.errors import UnauthenticatedError
 from replicate_proxy.auth.tokens import JwksClient, JwksSettings
 from replicate_proxy.errors import ConfigurationError, RetryableError
@@ -114,6 +117,29 @@ def test_cached_key_works_during_outage_until_max_stale(
     clock.advance(minutes=2)
     with pytest.raises(RetryableError):
         client.get_signing_key("k1")
+
+
+def test_cached_key_works_while_provider_responds_too_slowly(
+    client: JwksClient, provider: Provider, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read, and each address of the host, has a timeout of its own."""
+    client.get_signing_key("k1")
+    released = threading.Event()
+
+    def hang() -> tuple[int, dict[str, str], str]:
+        released.wait(30)
+        return provider.respond_with_key_set()
+
+    provider.respond = hang
+    monkeypatch.setattr(tokens, "_FETCH_SECONDS", 0.1)
+    clock.advance(minutes=61)
+    started_at = time.monotonic()
+    assert client.get_signing_key("k1").key_id == "k1"
+    assert time.monotonic() - started_at < 15
+    released.set()
+    for thread in threading.enumerate():
+        if thread.name == "fetch-keys":
+            thread.join(10)
 
 
 def test_unknown_key_id_is_retryable_during_outage(

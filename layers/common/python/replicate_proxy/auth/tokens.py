@@ -23,6 +23,7 @@ from replicate_proxy.auth.errors import UnauthenticatedError
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal, Scope, parse_scopes
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.errors import ConfigurationError, RetryableError
+from replicate_proxy.net.deadline import call_within
 from replicate_proxy.observability import Metric, count, logger
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 _ALGORITHMS = ["RS256", "ES256"]
 _SUBJECT_PATTERN = re.compile(r"[\x21-\x7e]{1,128}")
 _CONNECT_AND_READ_TIMEOUT_SECONDS = (2, 3)
+# For all of it: name resolution, each address of the host, and a slow body. The authorizer has ten seconds,
+# and the keys that it has cached are lost if it exceeds them.
+_FETCH_SECONDS = 5.0
 _MAX_KEY_SET_BYTES = 256 * 1024
 _CHUNK_BYTES = 64 * 1024
 
@@ -182,8 +186,15 @@ class JwksClient:
             return
         self._last_attempt_at = self._clock.now()
         try:
-            self._keys = _parse_key_set(self._fetch_key_set())
-        except (requests.RequestException, ValueError, RecursionError, jwt.PyJWTError) as error:
+            body = call_within(_FETCH_SECONDS, self._fetch_key_set, thread_name="fetch-keys")
+            self._keys = _parse_key_set(body)
+        except (
+            requests.RequestException,
+            TimeoutError,
+            ValueError,
+            RecursionError,
+            jwt.PyJWTError,
+        ) as error:
             self._last_attempt_failed = True
             logger.warning("cannot fetch key set of identity provider", reason=type(error).__name__)
             count(Metric.AUTH_FROM_STALE_CACHE)

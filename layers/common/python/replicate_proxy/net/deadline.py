@@ -1,4 +1,4 @@
-"""Deadlines, and their enforcement on open sockets."""
+"""Deadlines, and their enforcement on open sockets and on calls that take none."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import socket
 import threading
 import time
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,23 @@ class Deadline:
     @property
     def has_passed(self) -> bool:
         return self._monotonic() >= self._ends_at
+
+
+def call_within[Result](seconds: float, function: Callable[[], Result], *, thread_name: str) -> Result:
+    """Return the result of a function, or raise TimeoutError after so many seconds.
+
+    It runs in a thread. One that is abandoned ends when the function does.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, name=thread_name, daemon=True).start()
+    return future.result(seconds)
 
 
 class SocketWatchdog:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv6Address, ip_address
 from itertools import chain, zip_longest
 from typing import TYPE_CHECKING, Any
@@ -23,6 +21,7 @@ from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from replicate_proxy.net.addresses import check_address
+from replicate_proxy.net.deadline import call_within
 from replicate_proxy.net.errors import ForbiddenUrlError, RequestTimeoutError, UnreachableError
 
 if TYPE_CHECKING:
@@ -79,20 +78,11 @@ def connect(
 def _resolve_within(deadline: Deadline, resolver: Resolver, host: str, port: int) -> Sequence[str]:
     """Return the addresses of the host, or raise RequestTimeoutError at the deadline.
 
-    getaddrinfo takes no timeout, and a name server of the host's owner decides how long it takes, so it runs
-    in a thread. A thread that is abandoned ends when the system's resolver gives up.
+    getaddrinfo takes no timeout, and a name server of the host's owner decides how long it takes. A thread
+    that is abandoned ends when the system's resolver gives up.
     """
-    resolution: Future[Sequence[str]] = Future()
-
-    def resolve() -> None:
-        try:
-            resolution.set_result(resolver(host, port))
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            resolution.set_exception(error)
-
-    threading.Thread(target=resolve, name="resolve", daemon=True).start()
     try:
-        return resolution.result(deadline.remaining_seconds)
+        return call_within(deadline.remaining_seconds, partial(resolver, host, port), thread_name="resolve")
     except TimeoutError as error:
         raise RequestTimeoutError("the host name did not resolve in time") from error
 
