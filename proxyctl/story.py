@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def tell_story(story: Mapping[str, Any], logs: Any = None) -> Iterator[str]:
     """Yield the story that the admin API returned as lines of rich markup.
 
-    With `logs`, a boto3 client of CloudWatch Logs, the lines of the log are among them.
+    The lines have times, and each day begins with its date: webhooks are retried for days. With `logs`, a
+    boto3 client of CloudWatch Logs, the lines of the log are among them.
     """
     job = story["job"]
     yield f"[bold]{job['id']}[/] of {job['tenant']}: {job['status']}, {escape(str(job['model']))}"
@@ -25,7 +26,11 @@ def tell_story(story: Mapping[str, Any], logs: Any = None) -> Iterator[str]:
     if logs is not None:
         entries = _read_log(logs, story["logs"], job["id"])
         lines += [(entry.at, format_entry(entry)) for entry in entries]
-    for _, line in sorted(lines, key=lambda pair: pair[0]):
+    day: date | None = None
+    for at, line in sorted(lines, key=lambda pair: pair[0]):
+        if at.date() != day:
+            day = at.date()
+            yield f"[dim]{day} UTC[/]"
         yield line
 
 
@@ -49,4 +54,4 @@ def _format_event(event: Mapping[str, Any]) -> str:
 
 
 def _parse_time(text: str) -> datetime:
-    return datetime.fromisoformat(text)
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -54,9 +54,10 @@ def test_events_and_log_lines_are_in_time_order() -> None:
     lines = [Text.from_markup(line).plain for line in tell_story(STORY, logs)]
 
     assert lines[0] == f"{JOB_ID} of acme: failed, acme/model"
-    assert [line.split()[0] for line in lines[1:]] == ["09:30:00.000", "09:30:01.000", "09:30:03.000"]
-    assert "job submitted" in lines[2]
-    assert lines[3].endswith("step finished status=failed error=[bold]no[/]")
+    assert lines[1] == "2026-01-31 UTC"
+    assert [line.split()[0] for line in lines[2:]] == ["09:30:00.000", "09:30:01.000", "09:30:03.000"]
+    assert "job submitted" in lines[3]
+    assert lines[4].endswith("step finished status=failed error=[bold]no[/]")
     assert logs.requests == [
         {
             "logGroupName": "/aws/lambda/proxy-dispatch",
@@ -67,4 +68,17 @@ def test_events_and_log_lines_are_in_time_order() -> None:
 
 
 def test_story_without_logs_has_the_events_only() -> None:
-    assert len(list(tell_story(STORY))) == 3
+    assert len(list(tell_story(STORY))) == 4
+
+
+def test_each_day_of_a_story_begins_with_its_date() -> None:
+    times = ("2026-01-31T09:30:03.000Z", "2026-02-01T00:00:00.000Z", "2026-02-03T09:30:03.000Z")
+    events = [{"at": at, "kind": "attempt", "name": "completed", "details": {}} for at in times]
+
+    lines = [Text.from_markup(line).plain for line in tell_story({**STORY, "events": events})]
+
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("2026-01-31", "09:30:03.000"),
+        *("2026-02-01", "00:00:00.000"),
+        *("2026-02-03", "09:30:03.000"),
+    ]
