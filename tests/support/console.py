@@ -34,6 +34,7 @@ from replicate_proxy.jobs.model import (
     SubmissionKind,
     TimelineStep,
 )
+from replicate_proxy.outputs.records import FileOutcome, FileRecord
 from replicate_proxy.webhooks.model import DeliveryStatus
 from tests.support.access import make_key
 from tests.support.aws import (
@@ -231,20 +232,22 @@ def list_audit() -> list[AuditRecord]:
 
 def make_finished_job(**fields: object) -> Job:
     now = datetime.now(UTC)
-    record = {
-        "path": [0],
-        "outcome": "compressed",
-        "url": "https://cdn.test/outputs/a.webp",
-        "thumbnail_url": "https://cdn.test/thumbs/a.webp",
-        "bytes_before": 2000,
-        "bytes_after": 1000,
-        "width": 64,
-        "height": 64,
-    }
+    record = FileRecord(
+        path=(0,),
+        outcome=FileOutcome.COMPRESSED,
+        url="https://cdn.test/outputs/a.webp",
+        thumbnail_url="https://cdn.test/thumbs/a.webp",
+        bytes_before=2000,
+        bytes_after=1000,
+        width=64,
+        height=64,
+        quality=80,
+        score=71.4,
+    )
     defaults: dict[str, object] = {
         "created_at": now,
         "model": "acme/flux",
-        "files": Document(text=json.dumps([record])),
+        "files": Document(text=json.dumps([record.to_json()])),
         "output": Document(text='["https://cdn.test/outputs/a.webp"]'),
         "cost": Cost(micro_usd=3000, basis="1 image × $0.003"),
         "timeline": {TimelineStep.ACCEPTED: now, TimelineStep.FINISHED: now + timedelta(seconds=2)},

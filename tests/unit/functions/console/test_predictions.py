@@ -78,6 +78,8 @@ def test_prediction_shows_files_cost_and_times(tenant: Browser) -> None:
     page = tenant.get(f"/predictions/acme/{job.id}")
     assert 'src="https://cdn.test/thumbs/a.webp"' in page.html
     assert "2 kB → 1 kB −50 %" in page.text
+    assert "64 × 64" in page.text
+    assert "q 80 · score 71" in page.text
     assert "1 image × $0.003" in page.text
     assert "in our queue" in page.text
     assert f'<time datetime="{job.created_at.isoformat(timespec="milliseconds")[:19]}' in page.html
