@@ -51,6 +51,20 @@ def test_key_is_shown_once_rotated_and_revoked(operator: Browser) -> None:
     assert operator.post("/tenants/acme/keys", {"allowed_ips": "nowhere"}).status == 422
 
 
+def test_expired_key_is_not_shown_as_valid(operator: Browser) -> None:
+    now = datetime.now(UTC)
+    expired = store_key(tenant="lapsed", expires_at=now - timedelta(hours=2))
+    store_key(tenant="lapsed", expires_at=now + timedelta(days=2, minutes=1))
+
+    page = operator.get("/tenants/lapsed")
+    (row,) = re.findall(rf"<tr><th[^>]*>{expired.key_id}.*?</tr>", page.html, re.DOTALL)
+    assert ">expired</span>" in row
+    assert ">valid</span>" not in row
+    assert page.html.count(">valid</span> <small>until ") == 1
+    tenants = operator.get("/tenants").html
+    assert '<td class="n" data-label="Valid keys">1</td>' in tenants.partition("/tenants/lapsed")[2]
+
+
 @pytest.mark.parametrize("hours", ["", "nan", "inf", "-inf", "1e308", "-1", "169", "x"])
 def test_overlap_of_a_rotation_that_is_out_of_range_is_rejected(operator: Browser, hours: str) -> None:
     page = operator.post(f"/keys/{store_key().key_id}/rotate", {"hours": hours})

@@ -112,6 +112,14 @@ class ApiKey:
     has_budget: bool = False
     revision: int = 0
 
+    def get_status(self, now: datetime) -> KeyStatus:
+        """Return whether its secrets are accepted: VALID, or else REVOKED or EXPIRED."""
+        if self.revoked_at is not None:
+            return KeyStatus.REVOKED
+        if self.expires_at is not None and now >= self.expires_at:
+            return KeyStatus.EXPIRED
+        return KeyStatus.VALID
+
 
 class KeyStatus(Enum):
     """The result of verifying a secret."""
@@ -132,11 +140,7 @@ def verify_key(key: ApiKey | None, secret: ApiKeySecret, digest_key: bytes, now:
     is_previous = _matches_previous(key.previous_digests if key else (), digest, now)
     if key is None or not (is_current or is_previous):
         return KeyStatus.INVALID
-    if key.revoked_at is not None:
-        return KeyStatus.REVOKED
-    if key.expires_at is not None and now >= key.expires_at:
-        return KeyStatus.EXPIRED
-    return KeyStatus.VALID
+    return key.get_status(now)
 
 
 def _matches_previous(previous: Sequence[PreviousDigest], digest: str, now: datetime) -> bool:

@@ -16,7 +16,7 @@ from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.audit.model import Actor, AuditAction, AuditSource
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
 from replicate_proxy.auth.ip_ranges import is_ip_allowed
-from replicate_proxy.auth.keys import ApiKeySecret
+from replicate_proxy.auth.keys import ApiKeySecret, KeyStatus
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.console.session import (
     SESSION_LIFETIME,
@@ -184,9 +184,7 @@ class ConsoleAccess:
     def _find_key(self, key_id: str, proof: str, source_ip: str) -> ApiKey | None:
         """Return the key while it is valid, has the secret of the proof, and allows the address."""
         key, now = self._keys.get(key_id), self._clock.now()
-        if key is None or key.revoked_at is not None:
-            return None
-        if key.expires_at is not None and now >= key.expires_at:
+        if key is None or key.get_status(now) is not KeyStatus.VALID:
             return None
         if key.allowed_ips and not is_ip_allowed(source_ip, key.allowed_ips):
             return None

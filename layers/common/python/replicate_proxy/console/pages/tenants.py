@@ -18,7 +18,7 @@ from replicate_proxy.api.admin.bodies import (
 from replicate_proxy.api.admin.erasures import build_erasure_view
 from replicate_proxy.api.admin.stage import get_stage
 from replicate_proxy.api.validation import parse_body
-from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP
+from replicate_proxy.auth.keys import MAX_ROTATION_OVERLAP, KeyStatus
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import TENANT_NAME_RULE, ImageDefaults, Tenant, is_tenant_name
 from replicate_proxy.budgets.model import BudgetOwner
@@ -72,7 +72,9 @@ def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
             {
                 "name": name,
                 "display_name": settings[name].display_name if name in settings else "",
-                "keys": sum(key.tenant == name and key.revoked_at is None for key in keys),
+                "keys": sum(
+                    key.tenant == name and key.get_status(page.now) is KeyStatus.VALID for key in keys
+                ),
                 "last_used_at": max(
                     (key.last_used_at for key in keys if key.tenant == name and key.last_used_at),
                     default=None,
@@ -289,7 +291,7 @@ def _show_tenant(
         # What is invalid can be corrected. After a conflict, the settings are those that are stored.
         typed=page.form if problem and problem["status"] == HTTPStatus.UNPROCESSABLE_ENTITY else Form({}),
         has_settings=settings is not None,
-        keys=[describe_key(key) for key in read["keys"]],
+        keys=[{**describe_key(key), "status": key.get_status(page.now).value} for key in read["keys"]],
         limits=limits,
         shown_limits=_describe_limits(limits),
         budgets=build_budget_rows(states),
