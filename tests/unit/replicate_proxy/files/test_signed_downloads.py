@@ -106,6 +106,18 @@ def test_file_of_other_tenant_is_rejected_on_any_host_name(base_url: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("part", "spelling"),
+    [("/files/", "/%66iles/"), ("/download", "/%64ownload"), ("/01j", "/%301j"), ("/v1/", "//v1///")],
+)
+def test_file_of_other_tenant_is_rejected_in_any_spelling_of_its_path(part: str, spelling: str) -> None:
+    """API Gateway finds the same route for them."""
+    check({"image": make_url().replace(part, spelling)})
+    assert check_fails({"image": make_url("globex").replace(part, spelling)}).status == 422
+    unsigned = f"{BASE_URL}/v1/files/{FILE.id}/download".replace(part, spelling)
+    assert "urls.get" in check_fails({"image": unsigned}).detail
+
+
+@pytest.mark.parametrize(
     "url",
     [
         f"{BASE_URL}/v1/files/01j00000000000000000000000",

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 from replicate_proxy import signing
 from replicate_proxy.errors import field_error
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from replicate_proxy.files.model import StoredFile
 
 
-_DOWNLOAD_PATH_PATTERN = re.compile(r"/v1/files/([^/]+)/download/?$")
+_FILES_PATH = "/v1/files/"
+_DOWNLOAD_PATH_PATTERN = re.compile(rf"{_FILES_PATH}([^/]+)/download/?$")
 _MAX_EXPIRY_DIGITS = 10
 
 
@@ -71,7 +72,7 @@ def parse_download_url(url: str) -> SignedDownload | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    match = _DOWNLOAD_PATH_PATTERN.search(parts.path)
+    match = _DOWNLOAD_PATH_PATTERN.search(_normalize_path(parts.path))
     if match is None:
         return None
     query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
@@ -93,8 +94,9 @@ def check_input_files(
     our_host = urlsplit(base_url).netloc.lower()
     for path, text in find_strings(prediction_input, _is_url):
         url = text.strip()
-        is_our_host = urlsplit(url).netloc.lower() == our_host
-        if (is_our_host and "/v1/files/" in url) or parse_download_url(url):
+        parts = urlsplit(url)
+        is_our_host = parts.netloc.lower() == our_host
+        if (is_our_host and _FILES_PATH in _normalize_path(parts.path)) or parse_download_url(url):
             problem = _find_problem(url, principal.tenant, load_signing_key(), now, is_our_host=is_our_host)
             if problem:
                 field = ".".join(str(step) for step in ("input", *path))
@@ -111,6 +113,11 @@ def _find_problem(
     if download.owner != tenant:
         return "does not name one of your files"
     return "names a file that has expired; upload it again" if download.is_expired(now) else None
+
+
+def _normalize_path(path: str) -> str:
+    """Return the path by which the API finds a route: decoded, and without repeated slashes."""
+    return re.sub("/{2,}", "/", unquote(path))
 
 
 def _is_url(text: str) -> bool:
