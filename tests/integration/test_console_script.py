@@ -7,6 +7,7 @@ from playwright.sync_api import Browser
 
 from tests.integration.api_client import ApiClient
 from tests.integration.browser import Console
+from tests.integration.models import HELD_INPUT, LAB
 from tools.local.stack import Stack
 
 REFRESH = "htmx.ajax('GET', location.href, {source: '#live'})"
@@ -60,6 +61,26 @@ def test_failed_refresh_says_how_old_the_page_is(console: Console) -> None:
     page.unroute_all()
     page.evaluate(REFRESH)
     page.wait_for_function("document.querySelector('#refresh-note').textContent === ''")
+
+
+def test_refresh_shows_the_end_of_a_prediction_in_the_whole_page(console: Console, api: ApiClient) -> None:
+    page = console.page
+    console.complaints.clear()
+    prediction = api.create(LAB, HELD_INPUT)
+    console.open(f"/predictions/{api.tenant}/{prediction['id']}")
+    page.click("summary:has-text('Cancel…')")
+    api.call("POST", f"/v1/predictions/{prediction['id']}/cancel", {}).raise_for_status()
+    api.wait_until_finished(prediction["id"])
+    # What the operator has opened stays.
+    page.wait_for_selector("#refresh-note:has-text('Not refreshed while')")
+    assert page.is_visible("button:has-text('Cancel the prediction')")
+
+    page.click("summary:has-text('Cancel…')")
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_selector("h1 .badge:text-is('canceled')")
+    assert page.is_visible("summary:has-text('Delete…')")
+    assert page.locator("summary:has-text('Cancel…')").count() == 0
+    assert console.complaints == []
 
 
 def test_form_is_sent_once_when_it_is_clicked_twice(console: Console, api: ApiClient) -> None:

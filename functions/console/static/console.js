@@ -7,6 +7,12 @@ const PAUSED = "Not refreshed while something in it is open or selected.";
 const note = document.getElementById("refresh-note");
 let shownSince = new Date();
 
+// A refresh replaces the part that asks for it, and others of the page that show the same state.
+function findRefreshed(part) {
+  const others = part.getAttribute("hx-select-oob");
+  return [part, ...(others ? document.querySelectorAll(others) : [])];
+}
+
 function isInUse(part) {
   const selection = document.getSelection();
   const isSelected = !selection.isCollapsed && part.contains(selection.anchorNode);
@@ -18,14 +24,14 @@ function say(text) {
 }
 
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (!isInUse(event.detail.elt)) return;
+  if (!findRefreshed(event.detail.elt).some(isInUse)) return;
   event.preventDefault();
   say(PAUSED);
 });
 
 document.addEventListener("htmx:beforeSwap", (event) => {
   // Something was opened while the request was on its way.
-  if (isInUse(event.detail.target)) event.detail.shouldSwap = false;
+  if (findRefreshed(event.detail.target).some(isInUse)) event.detail.shouldSwap = false;
 });
 
 document.addEventListener("htmx:afterRequest", (event) => {
