@@ -1,6 +1,7 @@
 """`.venv/bin/python -m tools.local`: the commands behind `make up`, `make demo` and others."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -103,7 +104,7 @@ def _build(_: argparse.Namespace, __: StackFolder, screen: Screen) -> None:
 
 
 def _up(options: argparse.Namespace, folder: StackFolder, screen: Screen) -> None:
-    stack = start_stack(folder, screen, parse_overrides(options.parameter))
+    stack = start_stack(folder, screen, parse_overrides(options.parameter), environment=os.environ)
     screen.print(f"API {stack.api_url}   key {stack.api_key}   (details in {folder.stack_file})")
     screen.print(f"console {create_sign_in_link(stack)}   (signs in once)")
 

@@ -54,16 +54,23 @@ class _Addresses(NamedTuple):
     cdn_url: str
 
 
-def start_stack(folder: StackFolder, screen: Screen, overrides: Mapping[str, str] | None = None) -> Stack:
+def start_stack(
+    folder: StackFolder,
+    screen: Screen,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Stack:
     """Start and deploy what is missing of the stack, and return the stack once its API responds.
 
-    `overrides` are template parameters that differ from those of `build_parameters`.
+    `overrides` are template parameters that differ from those of `build_parameters`. `environment` may choose
+    another upstream than the local Replicate (`choose_upstream`), which may charge for what the stack runs.
     """
     _check_environments()
     folder.create()
     with FileLock(folder.lock_file):
         addresses = _start_servers(folder, screen)
-        upstream = choose_upstream(os.environ, addresses.simulator_url)
+        upstream = choose_upstream(environment or {}, addresses.simulator_url)
         url_key = ensure_private_key(folder)
         _store_secrets(addresses.endpoint_url, upstream, url_key)
         parameters = build_parameters(
@@ -113,7 +120,8 @@ def temporary_stack(
 ) -> Iterator[Stack]:
     """Start a stack and yield it; stop it after the block, or when this process is killed.
 
-    With `keep_running`, it is not stopped.
+    It calls the local Replicate, also if the developer has set a token for Replicate itself, which would
+    charge for the predictions of tests and measurements. With `keep_running`, it is not stopped.
     """
     # A process that was killed leaves its faults and its time.
     for file in (folder.faults_file, folder.clock_offset_file):

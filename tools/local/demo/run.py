@@ -61,7 +61,7 @@ def run_demo(
 
     Raises `LocalError` if the model does not exist or does not take the input.
     """
-    stack = start_stack(folder, screen)
+    stack = start_stack(folder, screen, environment=os.environ)
     upstream = choose_upstream(os.environ, stack.simulator_url)
     request = build_request(stack, model=model, prompt=prompt, input_json=input_json)
     channel = "webhook" if upstream.webhooks_enabled else "polling"

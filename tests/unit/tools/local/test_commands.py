@@ -1,9 +1,15 @@
+import os
 import shlex
+from collections.abc import Mapping
+from types import ModuleType
 
 import pytest
 
 from proxyctl.connection import Connection
+from tools.local import __main__ as local
 from tools.local.__main__ import main
+from tools.local.demo import run as demo
+from tools.local.errors import LocalError
 from tools.local.paths import StackFolder
 from tools.local.servers import Server
 from tools.local.stack import Stack
@@ -40,6 +46,22 @@ def test_command_suggests_make_up_when_no_stack_is_running(
 ) -> None:
     assert main([command]) == 1
     assert capsys.readouterr().err == "error: no local stack is running; run `make up` first\n"
+
+
+@pytest.mark.parametrize(("module", "command"), [(local, "up"), (demo, "demo")])
+def test_command_of_the_developer_takes_the_upstream_of_the_environment(
+    module: ModuleType, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environments: list[Mapping[str, str]] = []
+
+    def start_stack(*_: object, environment: Mapping[str, str]) -> None:
+        environments.append(environment)
+        raise LocalError("the test ends here")
+
+    monkeypatch.setattr(module, "start_stack", start_stack)
+
+    assert main([command]) == 1
+    assert environments == [os.environ]
 
 
 def test_down_succeeds_when_nothing_is_running(capsys: pytest.CaptureFixture[str]) -> None:

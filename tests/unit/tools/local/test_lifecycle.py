@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from tools.local import lifecycle, processes
+from tools.local.configuration import Upstream
+from tools.local.errors import LocalError
 from tools.local.paths import ROOT, StackFolder
 from tools.local.processes import clean_environment, find_stack_processes
 from tools.local.screen import Screen
 from tools.local.waiting import wait_for
+from tools.simulator.settings import DEFAULT_TOKEN
 
 START_STACK_AND_SLEEP = """
 import sys, time
@@ -104,6 +107,32 @@ def test_mapping_of_stream_is_recreated_and_that_of_queue_unchanged() -> None:
             "FilterCriteria": {"Filters": []},
         },
     }
+
+
+def test_temporary_stack_calls_the_local_replicate_when_the_developer_has_a_token(
+    stack_folder: StackFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstreams: list[Upstream] = []
+
+    def store_secrets(_: str, upstream: Upstream, __: str) -> None:
+        upstreams.append(upstream)
+        raise LocalError("the test ends here")
+
+    monkeypatch.setenv("REPLICATE_API_TOKEN", "r8_developer")
+    monkeypatch.setenv("REPLICATE_API_BASE_URL", "https://api.replicate.com")
+    addresses = lifecycle._Addresses(
+        "http://127.0.0.1:4566", "http://127.0.0.1:8000", "http://127.0.0.1:8001"
+    )
+    monkeypatch.setattr(lifecycle, "_start_servers", lambda *_: addresses)
+    monkeypatch.setattr(lifecycle, "_store_secrets", store_secrets)
+
+    with (
+        pytest.raises(LocalError, match="the test ends here"),
+        lifecycle.temporary_stack(stack_folder, Screen(), keep_running=True),
+    ):
+        pass
+
+    assert upstreams == [Upstream("http://127.0.0.1:8000", webhooks_enabled=True, token=DEFAULT_TOKEN)]
 
 
 def test_stack_starts_without_the_faults_and_the_time_that_a_killed_process_has_left(
