@@ -90,7 +90,7 @@ types: env ## Run mypy
 
 template-check: env ## Run cfn-lint and `sam validate --lint`
 	$(SAM)/cfn-lint -a cfn_lint_serverless.rules -- template.yaml infrastructure/*.yaml
-	AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
+	env -u AWS_PROFILE -u AWS_DEFAULT_PROFILE AWS_DEFAULT_REGION=us-east-1 $(SAM)/sam validate --lint -t template.yaml
 
 unit: env clients-js ## Run unit, contract and template tests
 	$(BIN)/pytest -q -n 2 --dist loadfile --no-loadscope-reorder

@@ -86,6 +86,8 @@ class AdminClient:
         """Set `url` to the stack output ApiUrl, `admin_key` to a key with the scope `admin`."""
         self._url = url.rstrip("/")
         self._session = session or requests.Session()
+        if urlsplit(url).scheme == "http":
+            self._session.trust_env = False  # It is this machine: a proxy would get the key unencrypted.
         self._auth = _BearerAuth(admin_key)
 
     def send(

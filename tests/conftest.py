@@ -12,11 +12,17 @@ import hypothesis
 import pytest
 import pytest_socket
 
+from tools.local.processes import isolate_process
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.support.metrics import MetricsReader
 
+# What a developer has set for AWS, Powertools and Replicate must not reach the code under test.
+for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_", "REPLICATE_"))]:
+    del os.environ[name]
+isolate_process()
 # Powertools and boto3 read these when they are imported.
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -27,8 +33,6 @@ os.environ |= {
     "POWERTOOLS_TRACE_DISABLED": "true",
     "POWERTOOLS_LOG_LEVEL": "CRITICAL",
 }
-for name in ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN"):
-    os.environ.pop(name, None)
 
 # Tests on moto create clients of their own: parse the description of each service once, not for each client,
 # and create a client once. moto gives it an empty account in each test.

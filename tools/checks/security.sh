@@ -12,6 +12,7 @@ scan=.local/security
 failed=()
 not_run=()
 export AWS_DEFAULT_REGION=us-east-1 PYTHONPATH=.
+unset AWS_PROFILE AWS_DEFAULT_PROFILE
 
 NOT_RUN=75 # EX_TEMPFAIL of sysexits.h
 

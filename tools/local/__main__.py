@@ -19,6 +19,7 @@ from tools.local.lifecycle import restart_emulator, start_stack, stop_stack, wai
 from tools.local.logs import DEFAULT_SINCE, show_logs
 from tools.local.parameters import parse_overrides
 from tools.local.paths import DEFAULT_NAME, StackFolder
+from tools.local.processes import isolate_process
 from tools.local.screen import Screen
 from tools.local.stack import Stack
 from tools.local.status import list_running_servers, show_status
@@ -31,6 +32,7 @@ type Command = Callable[[argparse.Namespace, StackFolder, Screen], int | None]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit code: 0 for success, 1 for an error, 130 if interrupted."""
+    isolate_process()
     options = _parse_arguments(arguments)
     command: Command = options.command
     try:

@@ -1,6 +1,5 @@
 """The AWS account that MiniStack emulates, and clients for it."""
 
-import os
 from functools import cache
 from typing import Any
 
@@ -16,7 +15,7 @@ SECRET_KEY = "test"  # noqa: S105 - the emulator's well-known administrator, on 
 
 @cache
 def get_client(service: str, endpoint_url: str) -> Any:
-    """Return a boto3 client for the emulator. It ignores the AWS settings of the developer."""
+    """Return a boto3 client for the emulator, for a process without AWS profiles (`isolate_process`)."""
     session = boto3.session.Session(
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
@@ -33,7 +32,5 @@ def build_tool_environment(endpoint_url: str) -> dict[str, str]:
         "AWS_ACCESS_KEY_ID": ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": REGION,
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "SAM_CLI_TELEMETRY": "0",
     }

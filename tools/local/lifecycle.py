@@ -123,6 +123,7 @@ def temporary_stack(
     It calls the local Replicate, also if the developer has set a token for Replicate itself, which would
     charge for the predictions of tests and measurements. With `keep_running`, it is not stopped.
     """
+    processes.isolate_process()
     # A process that was killed leaves its faults and its time.
     for file in (folder.faults_file, folder.clock_offset_file):
         file.unlink(missing_ok=True)

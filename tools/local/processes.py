@@ -1,8 +1,8 @@
 """Processes of local stacks: daemons that outlive the command which starts them, and commands.
 
-All of them get an environment without the developer's AWS settings (`clean_environment`). Every process of a
-stack, and every child that inherits its environment, has the stack's folder in STACK_VARIABLE, so that
-`make down` finds all of them.
+All of them get an environment without the developer's AWS settings (`clean_environment`); `isolate_process`
+is for the process that works with them. Every process of a stack, and every child that inherits its
+environment, has the stack's folder in STACK_VARIABLE, so that `make down` finds all of them.
 """
 
 import contextlib
@@ -26,20 +26,48 @@ _MAX_ERROR_LINES = 40
 _REMOVED_VARIABLES = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "BOTO_CONFIG"}
 _REMOVED_PREFIXES = ("AWS_", "SAM_", "REPLICATE_", "POWERTOOLS_")
 _ALLOWED_VARIABLES = {"AWS_CA_BUNDLE"}  # It belongs to the machine, not to an AWS account.
+_PROFILE_VARIABLES = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE")
+# The default profile may have AWS_ENDPOINT_URL ignored, so that functions would reach real AWS.
+_AWS_FILES = {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}
+_PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy"}
+_LOOPBACK_NAMES = ("127.0.0.1", "localhost")
 
 
 def clean_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the environment `base` without AWS settings, tokens and Python paths.
+    """Return the environment `base` without AWS settings, tokens, Python paths, and proxies for loopback.
 
     The default is the environment of this process.
     """
     base = os.environ if base is None else base
-    return {
+    kept = {
         name: value
         for name, value in base.items()
         if name in _ALLOWED_VARIABLES
         or (name not in _REMOVED_VARIABLES and not name.startswith(_REMOVED_PREFIXES))
     }
+    return kept | _AWS_FILES | _except_loopback_from_proxies(base)
+
+
+def isolate_process() -> None:
+    """Have this process use neither the developer's AWS profiles nor a proxy for the servers of a stack."""
+    for name in _PROFILE_VARIABLES:
+        os.environ.pop(name, None)
+    os.environ.update(_AWS_FILES | _except_loopback_from_proxies(os.environ))
+
+
+def _except_loopback_from_proxies(base: Mapping[str, str]) -> dict[str, str]:
+    """Return what has requests to loopback sent directly, if `base` has a proxy: it cannot forward them.
+
+    Without a proxy in the environment, nothing is returned: NO_PROXY alone would replace what macOS has set.
+    """
+    if _PROXY_VARIABLES.isdisjoint(name.lower() for name in base):
+        return {}
+    # Clients prefer the name in lower case.
+    exceptions = base.get("no_proxy") or base.get("NO_PROXY") or ""
+    if exceptions.strip() == "*":
+        return {}
+    names = ",".join(dict.fromkeys([*filter(None, exceptions.split(",")), *_LOOPBACK_NAMES]))
+    return {"no_proxy": names, "NO_PROXY": names}
 
 
 def run_command(command: Sequence[str | Path], *, environment: Mapping[str, str], description: str) -> str:

@@ -20,6 +20,7 @@ from replicate_proxy.auth.keys import ApiKeySecret
 from replicate_proxy.operations.replicate_status import TokenCheck, TokenState
 from tests.support.builders import make_job
 from tests.support.clock import NOW
+from tests.support.loopback import send_response, serve_http
 from tests.unit.proxyctl.conftest import ADMIN_KEY, URL
 from tools.local.paths import ROOT
 
@@ -312,6 +313,21 @@ def test_credentials_of_netrc_are_not_used(
     monkeypatch.setenv("NETRC", str(netrc))
     assert run("keys", "list").exit_code == 0
     assert served.headers[0]["Authorization"] == f"Bearer {ADMIN_KEY}"
+
+
+def test_key_for_this_machine_is_not_sent_to_a_proxy(
+    run: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        serve_http(lambda handler: send_response(handler, b'{"results": [], "next": null}')) as api,
+        serve_http(lambda handler: send_response(handler, status=502)) as proxy,
+    ):
+        for name, value in {"HTTP_PROXY": proxy.url(""), "no_proxy": "", "NO_PROXY": ""}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("REPLICATE_PROXY_URL", api.url("/local"))
+        monkeypatch.setenv("REPLICATE_PROXY_ADMIN_KEY", ADMIN_KEY)
+        assert run("keys", "list").exit_code == 0
+    assert (len(api.requests), proxy.requests) == (1, [])
 
 
 def test_status_names_tokens_that_are_of_no_use(served: Served, run: Callable[..., Outcome]) -> None:
