@@ -124,6 +124,14 @@ def test_security_lists_every_check_of_make_security() -> None:
     assert [name for name in checks if f"`{name}`" not in read_page("security.md")] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_run_in_the_shells_of_macos(page: Path) -> None:
+    """zsh splits no variable into words, and sets PATH with `path`; `date` there knows no -d."""
+    commands = "".join(_CODE_BLOCK.findall(page.read_text(encoding="utf-8")))
+
+    assert re.findall(r"for \w+ in \$\w+.*|for path in.*|date -d.*", commands) == []
+
+
 def test_pages_are_wrapped_at_100_columns() -> None:
     """Tables, and lines without a space to break at, may be longer."""
     violations = []

@@ -79,6 +79,7 @@ check checkov-default "$tools/checkov" --config-file tools/checks/checkov-defaul
 check checkov-everything "$tools/checkov" --config-file tools/checks/checkov-everything.yaml --file "$scan/everything.json"
 check secrets-in-the-tree secrets_in_tree
 
-for each in "${not_run[@]}"; do echo "NOT RUN  $each" >&2; done
+# The bash of macOS takes an empty array for an unset variable.
+for each in ${not_run[@]+"${not_run[@]}"}; do echo "NOT RUN  $each" >&2; done
 ((${#failed[@]} == 0)) || { echo "failed: ${failed[*]}" >&2; exit 1; }
 ((${#not_run[@]} > 0)) || echo "all security checks passed"
