@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 for name in [name for name in os.environ if name.startswith(("AWS_", "POWERTOOLS_", "REPLICATE_"))]:
     del os.environ[name]
 isolate_process()
+os.environ.pop("FORCE_COLOR", None)  # Tools would color what tests read of their output.
 # Powertools and boto3 read these when they are imported.
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -164,7 +164,7 @@ def compress(pool: ImageWorkerPool, folder: Path, content: bytes) -> ImageResult
 def measure_peak_megabytes() -> float:
     """Return the highest resident memory of the child so far; on macOS its current resident memory."""
     children = psutil.Process().children()
-    if not children:
+    if not children or children[-1].status() == psutil.STATUS_ZOMBIE:
         # The child exceeded its memory limit and was ended; test_pool.py tests the limit itself.
         return 0.0
     child = children[-1]
