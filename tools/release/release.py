@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tools.release.errors import CommandError
+from tools.release.errors import CommandError, ReleaseError
 from tools.release.validation import run_checks
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Release:
         try:
             with self.repository.check_out(last_good) as checkout:
                 self.deployer.deploy(checkout, config_env, last_good, immediate=True, parameters=parameters)
-        except CommandError as error:
+        except ReleaseError as error:  # also of git: a clone of limited depth may lack the commit
             self.print_line(
                 f"{error}: {_shorten(commit)} is STILL DEPLOYED; deploy {_shorten(last_good)} manually"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,7 +41,8 @@ class GitRepository:
             try:
                 yield folder
             finally:
-                self._run_git("worktree", "remove", "--force", str(folder))
+                with suppress(ReleaseError):  # git forgets the folder by itself later
+                    self._run_git("worktree", "remove", "--force", str(folder))
 
     def _run_git(self, *arguments: str) -> str:
         git = shutil.which("git")

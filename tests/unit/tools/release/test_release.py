@@ -23,19 +23,26 @@ OVERRIDES = {GOOD: {"Stage": "prod"}, NEW: {"Stage": "prod", "AllowedCidrs": "19
 class FakeDeployment:
     """Repository, deployer and stack in one.
 
-    Validation fails while an invalid commit is deployed; the deployment of `undeployable` fails. A parameter
-    that a deployment does not set keeps its value.
+    Validation fails while an invalid commit is deployed; the deployment of `undeployable` fails. The
+    repository has no commit that is `absent`, as one that was cloned with a limited depth. A parameter that a
+    deployment does not set keeps its value.
     """
 
     root = ROOT
 
     def __init__(
-        self, last_good: str | None, *, invalid: tuple[str, ...] = (), undeployable: str = ""
+        self,
+        last_good: str | None,
+        *,
+        invalid: tuple[str, ...] = (),
+        undeployable: str = "",
+        absent: str = "",
     ) -> None:
         self.last_good = last_good
         self.invalid = invalid
         self.undeployable = undeployable
         self.parameters: Mapping[str, str] = BEFORE
+        self.absent = absent
         self.deployed: list[tuple[Path, str]] = []
         self.immediate: list[str] = []
         self.printed: list[str] = []
@@ -45,6 +52,8 @@ class FakeDeployment:
 
     @contextmanager
     def check_out(self, commit: str) -> Iterator[Path]:
+        if commit == self.absent:
+            raise ReleaseError(f"git worktree failed: fatal: invalid reference: {commit}")
         yield Path(f"/worktree/{commit[:1]}")
 
     def get_parameters(self) -> Mapping[str, str]:
@@ -137,6 +146,13 @@ def test_release_reports_when_rollback_fails() -> None:
 
     assert deployment.release() is False
     assert f"{NEW[:12]} is STILL DEPLOYED" in deployment.printed[-1]
+
+
+def test_release_reports_when_last_good_commit_is_not_in_the_repository() -> None:
+    deployment = FakeDeployment(GOOD, invalid=(NEW,), absent=GOOD)
+
+    assert deployment.release() is False
+    assert f"invalid reference: {GOOD}: {NEW[:12]} is STILL DEPLOYED" in deployment.printed[-1]
 
 
 @pytest.mark.parametrize("last_good", [None, NEW])
