@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
+
+from moto.dynamodb.parsing.reserved_keywords import ReservedKeywords
 
 from tools.simulation.aws.errors import validation_error
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tools.simulation.aws.errors import RejectedError
 
 # Amazon DynamoDB developer guide, "Reserved words in DynamoDB"
-_RESERVED_WORDS = frozenset(FilePath(__file__).with_name("reserved_words.txt").read_text("ascii").split())
+_RESERVED_WORDS = frozenset(ReservedKeywords.get_reserved_keywords())
 _TOKEN = re.compile(r"\s*(?:(?P<word>[#:]?[A-Za-z_0-9]+)|(?P<sign><>|<=|>=|[<>=(),.\[\]+-]))")
 _END = "<EOF>"
 # As sent, with placeholders (Amazon DynamoDB developer guide, "Expression parameters")
