@@ -1,4 +1,4 @@
-"""One suite for the DynamoDB stores of webhook delivery and for their fakes."""
+"""One suite for the stores of webhook delivery, on moto and on the simulation's AWS."""
 
 from __future__ import annotations
 
@@ -32,14 +32,7 @@ from replicate_proxy.webhooks.signing_secrets import generate_signing_secret, ro
 from tests.support.aws import DELIVERIES_TABLE, create_deliveries_table, create_in_memory_aws
 from tests.support.clock import NOW
 from tests.support.webhook_builders import JOB_ID, TENANT, make_attempt, make_delivery, make_endpoint
-from tests.support.webhook_fakes import (
-    FakeDeliveryStore,
-    FakeEndpointStore,
-    FakeReceiverLimitStore,
-    FakeSigningSecretStore,
-    respond,
-    time_out,
-)
+from tests.support.webhook_fakes import respond, time_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,11 +56,8 @@ def table_client() -> Iterator[DynamoDBClient]:
         yield create_deliveries_table()
 
 
-@pytest.fixture(params=["fake", "simulation", "moto"])
-def dynamodb(request: pytest.FixtureRequest) -> DynamoDBClient | None:
-    """The DynamoDB client, of moto or the simulation, or None for the fakes."""
-    if request.param == "fake":
-        return None
+@pytest.fixture(params=["simulation", "moto"])
+def dynamodb(request: pytest.FixtureRequest) -> DynamoDBClient:
     if request.param == "simulation":
         in_memory_client: DynamoDBClient = create_in_memory_aws().client("dynamodb")
         return in_memory_client
@@ -76,28 +66,22 @@ def dynamodb(request: pytest.FixtureRequest) -> DynamoDBClient | None:
 
 
 @pytest.fixture
-def deliveries(dynamodb: DynamoDBClient | None) -> DeliveryStore:
-    if dynamodb is None:
-        return FakeDeliveryStore()
+def deliveries(dynamodb: DynamoDBClient) -> DeliveryStore:
     return DynamoDeliveryStore(dynamodb, DELIVERIES_TABLE, due_shards=DUE_SHARDS)
 
 
 @pytest.fixture
-def endpoints(dynamodb: DynamoDBClient | None) -> EndpointStore:
-    return FakeEndpointStore() if dynamodb is None else DynamoEndpointStore(dynamodb, DELIVERIES_TABLE)
+def endpoints(dynamodb: DynamoDBClient) -> EndpointStore:
+    return DynamoEndpointStore(dynamodb, DELIVERIES_TABLE)
 
 
 @pytest.fixture
-def secrets(dynamodb: DynamoDBClient | None) -> SigningSecretStore:
-    if dynamodb is None:
-        return FakeSigningSecretStore()
+def secrets(dynamodb: DynamoDBClient) -> SigningSecretStore:
     return DynamoSigningSecretStore(dynamodb, DELIVERIES_TABLE)
 
 
 @pytest.fixture
-def receiver_limits(dynamodb: DynamoDBClient | None) -> ReceiverLimitStore:
-    if dynamodb is None:
-        return FakeReceiverLimitStore(SETTINGS)
+def receiver_limits(dynamodb: DynamoDBClient) -> ReceiverLimitStore:
     return DynamoReceiverLimitStore(dynamodb, DELIVERIES_TABLE, SETTINGS)
 
 

@@ -21,6 +21,7 @@ from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.bulk_store import DynamoBulkStore
 from replicate_proxy.aws.control_table import ControlTable
 from replicate_proxy.aws.deletion_store import DynamoDeletionStore
+from replicate_proxy.aws.endpoint_store import DynamoEndpointStore
 from replicate_proxy.aws.erasure_store import DynamoErasureStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_index import DynamoJobIndex
@@ -76,16 +77,23 @@ from tests.support.admin_fakes import (
     FakeWorkerStarter,
 )
 from tests.support.audit import build_audit_store
-from tests.support.aws import CONTROL_TABLE, JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
+from tests.support.aws import (
+    CONTROL_TABLE,
+    DELIVERIES_TABLE,
+    JOBS_TABLE,
+    USAGE_TABLE,
+    create_in_memory_aws,
+)
 from tests.support.clock import FakeClock
 from tests.support.concurrency import Concurrency
+from tests.support.delivery_store import InMemoryDeliveryStore
 from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus, FakeHarvestQueue
 from tests.support.model_entries import FakeEntries, FakeModelEntryStore
 from tests.support.monitoring import FakeAccountReader, FakeEventReplays, FakeQueueAges
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
 from tests.support.usage import build_budget_store, build_usage_store
-from tests.support.webhook_fakes import FakeDeliveryQueue, FakeDeliveryStore, FakeEndpointStore
+from tests.support.webhook_fakes import FakeDeliveryQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -130,8 +138,6 @@ class AdminApi:
     usage: DynamoUsage = field(default_factory=build_usage_store)
     audit_store: DynamoAuditStore = field(default_factory=build_audit_store)
     documents: FakeDocumentStore = field(default_factory=FakeDocumentStore)
-    deliveries: FakeDeliveryStore = field(default_factory=FakeDeliveryStore)
-    endpoints: FakeEndpointStore = field(default_factory=FakeEndpointStore)
     commands: FakeCommandQueue = field(default_factory=FakeCommandQueue)
     harvests: FakeHarvestQueue = field(default_factory=FakeHarvestQueue)
     entries: FakeEntries = field(default_factory=FakeEntries)
@@ -175,6 +181,10 @@ class AdminApi:
             search=JobSearch(self.job_index, UsageReader(self.usage), self.clock),
             clock=self.clock,
         )
+
+    @cached_property
+    def deliveries(self) -> InMemoryDeliveryStore:
+        return InMemoryDeliveryStore(self.dynamodb)
 
     @property
     def jobs(self) -> DynamoJobStore:
@@ -323,7 +333,7 @@ class AdminApi:
             deliveries=self.deliveries,
             redeliverer=RedeliveryService(
                 deliveries=self.deliveries,
-                endpoints=self.endpoints,
+                endpoints=DynamoEndpointStore(self.dynamodb, DELIVERIES_TABLE),
                 queue=self.delivery_queue,
                 clock=self.clock,
                 settings=DeliverySettings(),

@@ -12,6 +12,7 @@ from replicate_proxy.api.predictions.job_request_parser import JobRequestParser,
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
 from replicate_proxy.aws.control_table import ControlTable
+from replicate_proxy.aws.endpoint_store import DynamoEndpointStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.large_batch_store import DynamoLargeBatchStore
@@ -38,14 +39,21 @@ from replicate_proxy.webhooks.batch_notifier import BatchNotifier
 from replicate_proxy.webhooks.model import JobChange
 from replicate_proxy.webhooks.settings import DeliverySettings
 from tests.support.admin_fakes import FakeWorkerStarter
-from tests.support.aws import CONTROL_TABLE, JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
+from tests.support.aws import (
+    CONTROL_TABLE,
+    DELIVERIES_TABLE,
+    JOBS_TABLE,
+    USAGE_TABLE,
+    create_in_memory_aws,
+)
 from tests.support.clock import FakeClock
 from tests.support.crashes import CrashPoint
+from tests.support.delivery_store import InMemoryDeliveryStore
 from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus
 from tests.support.model_entries import FakeEntries
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
-from tests.support.webhook_fakes import FakeDeliveryQueue, FakeDeliveryStore, FakeEndpointStore
+from tests.support.webhook_fakes import FakeDeliveryQueue
 from tools.simulation.functions.input_files import build_input_file
 
 if TYPE_CHECKING:
@@ -132,13 +140,12 @@ class LargeBatches:
         self.pauses = FakePauseStore()
         self.schemas = FakeSchemas()
         self.starter = FakeWorkerStarter()
-        self.deliveries = FakeDeliveryStore()
         self.delivery_queue = FakeDeliveryQueue(self.clock)
-        self.endpoints = FakeEndpointStore()
         self.files: dict[str, StoredFile] = {}
         self.timeouts = JobTimeouts()
         plain = self.aws.client("dynamodb")
         # What the tests themselves use never crashes.
+        self.deliveries = InMemoryDeliveryStore(plain)
         self.jobs = DynamoJobStore(plain, JOBS_TABLE)
         self.store = DynamoLargeBatchStore(plain, JOBS_TABLE)
         self.counts = DynamoBatchCounts(plain, USAGE_TABLE)
@@ -168,8 +175,8 @@ class LargeBatches:
         budgets = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
         updater = JobUpdater(jobs, self.clock, self.timeouts)
         notifier = BatchNotifier(
-            deliveries=wrap(self.deliveries),
-            endpoints=self.endpoints,
+            deliveries=InMemoryDeliveryStore(client),
+            endpoints=DynamoEndpointStore(self.aws.client("dynamodb"), DELIVERIES_TABLE),
             documents=documents,
             counts=counts,
             queue=wrap(self.delivery_queue),

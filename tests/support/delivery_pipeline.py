@@ -1,4 +1,4 @@
-"""The webhook services in one process, over fakes; time passes only when a test lets it."""
+"""The webhook services in one process; time passes only when a test lets it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import itertools
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from replicate_proxy.aws.endpoint_store import DynamoEndpointStore, DynamoSigningSecretStore
+from replicate_proxy.aws.receiver_limit_store import DynamoReceiverLimitStore
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.net.addresses import AddressPolicy, parse_url
 from replicate_proxy.outputs.private_urls import refuse_private
@@ -22,19 +24,13 @@ from replicate_proxy.webhooks.redelivery import RedeliveryService
 from replicate_proxy.webhooks.request_builder import RequestBuilder
 from replicate_proxy.webhooks.settings import DeliverySettings
 from replicate_proxy.webhooks.status_events import StatusPublisher
+from tests.support.aws import DELIVERIES_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
+from tests.support.delivery_store import InMemoryDeliveryStore
 from tests.support.fakes import FakeDocumentStore, FakeEventBus
 from tests.support.pauses import FakePauseStore
 from tests.support.webhook_builders import as_succeeded, make_job
-from tests.support.webhook_fakes import (
-    FakeDeliveryQueue,
-    FakeDeliveryStore,
-    FakeEndpointStore,
-    FakeReceiver,
-    FakeReceiverLimitStore,
-    FakeSigningSecretStore,
-    FakeTopic,
-)
+from tests.support.webhook_fakes import FakeDeliveryQueue, FakeReceiver, FakeTopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +45,7 @@ _SWEEP_BUDGET = timedelta(seconds=50)
 
 
 class DeliveryPipeline:
-    """The real services over fakes, with at most `workers` deliver functions at a time.
+    """The real services and stores, with at most `workers` deliver functions at a time.
 
     Requests take as long as the receiver's response says; other requests run meanwhile.
     """
@@ -65,11 +61,12 @@ class DeliveryPipeline:
     ) -> None:
         self.settings = settings or DeliverySettings(jitter=0.0)
         self.clock = FakeClock(start)
-        self.deliveries = FakeDeliveryStore()
-        self.endpoints = FakeEndpointStore()
-        self.secrets = FakeSigningSecretStore()
+        dynamodb: Any = create_in_memory_aws().client("dynamodb")
+        self.deliveries = InMemoryDeliveryStore(dynamodb)
+        self.endpoints = DynamoEndpointStore(dynamodb, DELIVERIES_TABLE)
+        self.secrets = DynamoSigningSecretStore(dynamodb, DELIVERIES_TABLE)
         self.documents = FakeDocumentStore()
-        self.receiver_limits = FakeReceiverLimitStore(self.settings)
+        self.receiver_limits = DynamoReceiverLimitStore(dynamodb, DELIVERIES_TABLE, self.settings)
         self.queue = FakeDeliveryQueue(self.clock)
         self.bus = FakeEventBus()
         self.topic = FakeTopic()
@@ -174,11 +171,10 @@ class DeliveryPipeline:
 
     def _next_event_at(self) -> datetime | None:
         has_free_worker = len(self._requests) < self._workers
-        has_due = any(delivery.due_at is not None for delivery in self.deliveries.deliveries.values())
         times = [
             self._requests[0][0] if self._requests else None,
             self.queue.next_message_at if has_free_worker else None,
-            self._next_sweep_at if has_due else None,
+            self._next_sweep_at if self.deliveries.has_due() else None,
         ]
         return min((time for time in times if time is not None), default=None)
 

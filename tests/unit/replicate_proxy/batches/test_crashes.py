@@ -65,7 +65,7 @@ def crash_at(
     results = batches.read_results(batch)
     assert [result["line"] for result in results] == list(range(1, LINES + 3))
     assert [result["status"] for result in results].count("succeeded") == expected
-    assert len(batches.deliveries.deliveries) == len(batches.deliveries.events) == 1
+    assert len(batches.deliveries.list_all()) == len(batches.deliveries.list_all_events()) == 1
     return has_crashed
 
 

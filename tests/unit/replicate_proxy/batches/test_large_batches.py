@@ -311,9 +311,9 @@ def test_one_webhook_is_sent_when_the_batch_is_completed(batches: LargeBatches) 
     batches.run()
     batches.run()
 
-    [delivery] = batches.deliveries.deliveries.values()
+    [delivery] = batches.deliveries.list_all()
     assert (delivery.kind, delivery.url) == ("batch.completed", "https://app.test/hook")
-    [event] = batches.deliveries.events.values()
+    [event] = batches.deliveries.list_all_events()
     body = json.loads(json.loads(event.body.text or ""))
     assert (body["id"], body["status"], body["counts"]["succeeded"]) == (batch.id, "completed", 2)
     assert body["proxy"] == {"event": "batch.completed", "sequence": 1}
@@ -403,7 +403,7 @@ def test_batch_that_runs_for_longer_than_it_is_kept_is_removed_after_its_webhook
     batches.end_jobs()
     batches.run()
     assert batches.get(batch).large.is_completed  # type: ignore[union-attr] # it is a large one
-    assert batches.deliveries.deliveries
+    assert batches.deliveries.list_all()
 
     batches.clock.advance(minutes=13)
     batches.run()

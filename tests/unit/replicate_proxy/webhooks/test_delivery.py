@@ -119,7 +119,7 @@ def test_flaky_receiver_accepts_each_of_many_deliveries_once(pipeline: DeliveryP
 
     accepted_ids = [request.json()["id"] for request in pipeline.receiver.accepted]
     assert sorted(accepted_ids) == [job.id for job in jobs]
-    successes = [attempt for attempt in pipeline.deliveries.recorded_attempts if attempt.status == 200]
+    successes = [attempt for attempt in pipeline.deliveries.list_all_attempts() if attempt.status == 200]
     assert len(successes) == len(jobs)
 
 
@@ -212,11 +212,11 @@ def test_message_of_a_removed_delivery_is_ignored(pipeline: DeliveryPipeline, *,
     pipeline.apply_changes((job, as_succeeded(job)))
     command = pipeline.queue.receive()
     assert command is not None
-    *earlier, last = sorted(pipeline.deliveries.deliveries)
-    for key in [last] if has_earlier else [*earlier, last]:
-        del pipeline.deliveries.deliveries[key]
+    *earlier, last = pipeline.deliveries.list_by_job(TENANT, job.id)
+    for delivery in [last] if has_earlier else [*earlier, last]:
+        pipeline.deliveries.remove(delivery)
 
-    assert pipeline.deliverer.prepare(replace(command, sequence=last[2])) is None
+    assert pipeline.deliverer.prepare(replace(command, sequence=last.sequence)) is None
     assert pipeline.receiver.received == []
 
 
@@ -233,7 +233,8 @@ def test_delivery_whose_endpoint_or_event_is_gone_fails_without_a_request(
     if removed == "endpoint":
         pipeline.endpoints.delete(TENANT, endpoint.id)
     else:
-        pipeline.deliveries.events.clear()
+        for event in pipeline.deliveries.list_all_events():
+            pipeline.deliveries.remove(event)
 
     pipeline.run_for(3600)
 
@@ -273,7 +274,7 @@ def test_redirect_counts_as_failure(pipeline: DeliveryPipeline) -> None:
     pipeline.complete_job()
     pipeline.run_for()
 
-    (attempt,) = pipeline.deliveries.recorded_attempts
+    (attempt,) = pipeline.deliveries.list_all_attempts()
     assert (attempt.status, attempt.error_code) == (302, "redirect")
 
 

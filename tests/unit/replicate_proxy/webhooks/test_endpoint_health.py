@@ -215,7 +215,7 @@ def test_deliveries_to_disabled_endpoint_are_stored_as_failed(
         pipeline.run_for(10)
 
     assert len(pipeline.receiver.received) == 1
-    reasons = [delivery.failure_reason for delivery in pipeline.deliveries.deliveries.values()]
+    reasons = [delivery.failure_reason for delivery in pipeline.deliveries.list_all()]
     assert reasons.count(FailureReason.ENDPOINT_DISABLED) == 2
 
 

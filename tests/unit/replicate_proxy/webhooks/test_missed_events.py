@@ -110,7 +110,7 @@ def test_search_goes_on_where_the_last_one_stopped(
         pipeline.redelivery.continue_missed_search(TENANT, endpoint.id)
         runs += 1
     pipeline.run_for(1)
-    assert runs == 3
+    assert runs == 4  # the last page is empty: only that says that there are no more
     assert len(pipeline.receiver.accepted) == 3
 
 

@@ -34,9 +34,7 @@ def test_paused_deliveries_go_out_once_and_in_order_after_resume(
     run_job(pipeline)
     pipeline.run_for(DAY)
     assert pipeline.receiver.received == []
-    assert {delivery.status for delivery in pipeline.deliveries.deliveries.values()} == {
-        DeliveryStatus.PENDING
-    }
+    assert {delivery.status for delivery in pipeline.deliveries.list_all()} == {DeliveryStatus.PENDING}
 
     pipeline.pauses.remove(paused)
     pipeline.run_for(400)
@@ -98,12 +96,12 @@ def test_redelivery_starts_without_the_pauses_of_the_earlier_schedule(pipeline: 
     pipeline.run_for(3600)
     pipeline.pauses.remove(TENANT)
     pipeline.run_for(400)
-    (delivery,) = pipeline.deliveries.deliveries.values()
+    (delivery,) = pipeline.deliveries.list_all()
     assert delivery.paused_seconds > 3000
 
     pipeline.redelivery.redeliver(TENANT, delivery.id)
 
-    (delivery,) = pipeline.deliveries.deliveries.values()
+    (delivery,) = pipeline.deliveries.list_all()
     assert (delivery.paused_since, delivery.paused_seconds) == (None, 0)
     assert delivery.calculate_age(pipeline.clock.now() + timedelta(seconds=5)) == timedelta(seconds=5)
 
@@ -111,7 +109,7 @@ def test_redelivery_starts_without_the_pauses_of_the_earlier_schedule(pipeline: 
 def test_nothing_is_sent_before_the_pauses_are_known(pipeline: DeliveryPipeline) -> None:
     pipeline.pauses.is_unavailable = True
     pipeline.complete_job()
-    (delivery,) = pipeline.deliveries.deliveries.values()
+    (delivery,) = pipeline.deliveries.list_all()
 
     with pytest.raises(RetryableError):
         pipeline.deliverer.deliver(DeliverCommand.for_delivery(delivery))

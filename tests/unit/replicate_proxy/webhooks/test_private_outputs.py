@@ -91,7 +91,7 @@ def test_stored_event_has_no_signature(private_pipeline: DeliveryPipeline) -> No
     complete_private_job(private_pipeline)
     private_pipeline.run_for()
 
-    (event,) = private_pipeline.deliveries.events.values()
+    (event,) = private_pipeline.deliveries.list_all_events()
     assert event.private_folder == FOLDER
     assert "Signature" not in str(private_pipeline.documents.load(event.body))
 
@@ -103,7 +103,7 @@ def test_delivery_waits_without_attempts_while_the_key_is_missing(
     complete_private_job(private_pipeline)
     private_pipeline.run_for(600)
 
-    (delivery,) = private_pipeline.deliveries.deliveries.values()
+    (delivery,) = private_pipeline.deliveries.list_all()
     assert private_pipeline.receiver.received == []
     assert (delivery.status, delivery.total_attempts) == (DeliveryStatus.PENDING, 0)
 

@@ -75,7 +75,7 @@ def test_waiting_for_a_slot_does_not_count_as_an_attempt() -> None:
     pipeline.run_for(120)
 
     assert len(pipeline.receiver.accepted) == 60
-    deliveries = pipeline.deliveries.deliveries.values()
+    deliveries = pipeline.deliveries.list_all()
     assert {delivery.total_attempts for delivery in deliveries} == {1}
 
 
