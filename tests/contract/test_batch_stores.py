@@ -1,4 +1,4 @@
-"""The contract of BatchStore, for the fake and for DynamoDB (moto and the simulation)."""
+"""The contract of BatchStore, on moto and on the simulation's AWS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from replicate_proxy.jobs.model import MAX_BATCH_JOBS, Batch, Document, Job
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table, make_failing_client
 from tests.support.builders import BASE_URL, TENANT, make_job
 from tests.support.clock import NOW
-from tests.support.fakes import FakeBatchStore, FakeJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,12 +35,8 @@ class Stores:
     jobs: JobStore
 
 
-@pytest.fixture(params=["fake", "simulation", "moto"])
+@pytest.fixture(params=["simulation", "moto"])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
-    if request.param == "fake":
-        fake_store = FakeJobStore()
-        yield Stores(FakeBatchStore(fake_store), fake_store)
-        return
     if request.param == "simulation":
         yield make_stores(create_in_memory_aws().client("dynamodb"))
         return

@@ -34,7 +34,6 @@ from tests.support.aws import (
 )
 from tests.support.builders import make_job
 from tests.support.clock import NOW
-from tests.support.fakes import FakeDeletionStore, FakeJobStore
 from tests.support.webhook_builders import make_delivery
 
 if TYPE_CHECKING:
@@ -63,12 +62,8 @@ class Stores:
         return list(self.deletions.list_due(before=NOW + timedelta(seconds=seconds), limit=limit))
 
 
-@pytest.fixture(params=["fake", "simulation", "moto"])
+@pytest.fixture(params=["simulation", "moto"])
 def stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
-    if request.param == "fake":
-        fake = FakeJobStore()
-        yield Stores(FakeDeletionStore(fake), fake)
-        return
     if request.param == "simulation":
         yield make_stores(create_in_memory_aws().client("dynamodb"))
         return
@@ -166,8 +161,6 @@ def test_removal_frees_own_predictions_only_and_can_be_repeated(stores: Stores) 
 
 def test_removal_leaves_a_job_that_is_not_deleted(stores: Stores) -> None:
     job = stores.add()
-    if isinstance(stores.deletions, FakeDeletionStore):
-        pytest.skip("the fake has jobs and deletions apart")
 
     stores.deletions.remove(build_deletion(job, NOW))
 

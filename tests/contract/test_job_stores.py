@@ -1,4 +1,4 @@
-"""The contract of JobStore, for the fake and for DynamoDB (moto and the simulation); and its failures."""
+"""The contract of JobStore, on moto and on the simulation's AWS, and its failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from replicate_proxy.ports import PredictionClaim, PredictionOwner
 from tests.support.aws import JOBS_TABLE, create_in_memory_aws, create_jobs_table, make_client_error
 from tests.support.builders import make_job
 from tests.support.clock import NOW
-from tests.support.fakes import FakeJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,11 +38,8 @@ if TYPE_CHECKING:
     from replicate_proxy.ports import JobStore
 
 
-@pytest.fixture(params=["fake", "simulation", "moto"])
+@pytest.fixture(params=["simulation", "moto"])
 def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
-    if request.param == "fake":
-        yield FakeJobStore()
-        return
     if request.param == "simulation":
         yield DynamoJobStore(create_in_memory_aws().client("dynamodb"), JOBS_TABLE)
         return

@@ -1,4 +1,4 @@
-"""The contracts of IdempotencyStore and DocumentStore, for fakes and AWS; SQS queues and EventBridge."""
+"""The contracts of IdempotencyStore and DocumentStore; SQS queues and EventBridge."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.aws import (
     make_failing_client,
 )
 from tests.support.clock import NOW
-from tests.support.fakes import FakeDocumentStore, FakeIdempotencyStore
+from tests.support.fakes import FakeDocumentStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +45,8 @@ def aws() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["fake", "simulation", "moto"])
+@pytest.fixture(params=["simulation", "moto"])
 def idempotency_store(request: pytest.FixtureRequest) -> IdempotencyStore:
-    if request.param == "fake":
-        return FakeIdempotencyStore()
     if request.param == "simulation":
         return DynamoIdempotencyStore(create_in_memory_aws().client("dynamodb"), JOBS_TABLE)
     return DynamoIdempotencyStore(create_jobs_table(), JOBS_TABLE)

@@ -1,4 +1,4 @@
-"""The whole pipeline in one process, with fakes for the queues, the bus, the stores and Replicate.
+"""The whole pipeline in one process, with fakes for the queues, the bus and Replicate.
 
 For unit tests that need the services together, one handler at a time. Time passes only when a test advances
 the clock. A handler that fails leaves its message to be received again. Interleavings and random faults are
@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy import signing
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.aws.deletion_store import DynamoDeletionStore
+from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
@@ -47,16 +49,11 @@ from replicate_proxy.services.stream_urls import KnownStreams
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
+from tests.support.aws import JOBS_TABLE
 from tests.support.builders import BASE_URL, TENANT, VERSION, make_job
 from tests.support.clock import FakeClock
-from tests.support.fakes import (
-    FakeBatchStore,
-    FakeDeletionStore,
-    FakeDocumentStore,
-    FakeIdempotencyStore,
-    FakeJobStore,
-    build_queue_body,
-)
+from tests.support.fakes import FakeDocumentStore, build_queue_body
+from tests.support.job_stores import InMemoryBatchStore, InMemoryJobStore
 from tests.support.pauses import FakePauseStore
 from tests.support.pipeline_fakes import (
     FakeBatchLimiter,
@@ -119,7 +116,7 @@ class Pipeline:
         self.timeouts = timeouts or JobTimeouts()
         self.clock = FakeClock()
         self.started_at = self.clock.now()
-        self.store = FakeJobStore()
+        self.store = InMemoryJobStore()
         self.documents = FakeDocumentStore()
         self.replicate = FakeReplicate(self.clock)
         # The tenants that have an account of their own, by name, and what Replicate has there.
@@ -148,7 +145,7 @@ class Pipeline:
         self.sweeper = self._build_sweeper()
 
     def _build_ingest(self) -> None:
-        self.idempotency = FakeIdempotencyStore()
+        self.idempotency = DynamoIdempotencyStore(self.store.dynamodb, JOBS_TABLE)
         self.job_factory = JobFactory(self.documents, self.timeouts, self.streams.find_url)
         self.job_creator = JobCreator(
             store=self.store,
@@ -160,8 +157,9 @@ class Pipeline:
         )
         waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
         self.canceler = JobCanceler(self.updater, self.queue, waiter)
-        self.deleter = JobDeleter(FakeDeletionStore(self.store), self.clock)
-        self.batch_store = FakeBatchStore(self.store)
+        self.batch_store = InMemoryBatchStore(self.store)
+        deletions = DynamoDeletionStore(self.store.dynamodb, JOBS_TABLE, self.batch_store)
+        self.deleter = JobDeleter(deletions, self.clock)
         self.batch_limiter = FakeBatchLimiter()
         self.batch_service = BatchService(
             store=self.batch_store,

@@ -160,7 +160,7 @@ def test_cancel_goes_on_beside_a_prediction_that_is_deleted_meanwhile(
     save = store.save
 
     def save_and_delete(job: Job) -> Job:
-        store.jobs.pop((TENANT, deleted_id), None)
+        store.remove(TENANT, deleted_id)
         return save(job)
 
     monkeypatch.setattr(store, "save", save_and_delete)

@@ -24,7 +24,7 @@ from replicate_proxy.services import query
 from replicate_proxy.services.query import CachedJobReader
 from tests.support.builders import TENANT, make_job
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeJobStore
+from tests.support.job_stores import InMemoryJobStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ def counted_metrics(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def build_reader(
-    dax: FakeDax, table: FakeJobStore, clock: FakeClock, connect: Callable[[], Any] | None = None
+    dax: FakeDax, table: InMemoryJobStore, clock: FakeClock, connect: Callable[[], Any] | None = None
 ) -> CachedJobReader:
     return CachedJobReader(
         table, DaxJobCache(connect or dax.connect, "jobs"), clock, max_staleness=MAX_STALENESS
@@ -84,7 +84,7 @@ def test_terminal_job_is_read_from_cache_at_any_age(status: JobStatus, counted_m
     dax, clock = FakeDax(), FakeClock(NOW + timedelta(days=3))
     dax.put(build_job(status))
 
-    job = build_reader(dax, FakeJobStore(), clock).get(TENANT, ID)  # the table is empty
+    job = build_reader(dax, InMemoryJobStore(), clock).get(TENANT, ID)  # the table is empty
 
     assert job is not None
     assert job.status is status
@@ -92,7 +92,7 @@ def test_terminal_job_is_read_from_cache_at_any_age(status: JobStatus, counted_m
 
 
 def test_active_job_is_read_from_table_when_cached_item_is_stale(counted_metrics: list[str]) -> None:
-    dax, table, clock = FakeDax(), FakeJobStore(), FakeClock()
+    dax, table, clock = FakeDax(), InMemoryJobStore(), FakeClock()
     dax.put(build_job(JobStatus.SUBMITTED))
     table.create(build_job(JobStatus.SUCCEEDED))
     jobs = build_reader(dax, table, clock)
@@ -109,7 +109,7 @@ def test_active_job_is_read_from_table_when_cached_item_is_stale(counted_metrics
 
 
 def test_item_with_a_future_time_is_not_used() -> None:
-    dax, table, clock = FakeDax(), FakeJobStore(), FakeClock()
+    dax, table, clock = FakeDax(), InMemoryJobStore(), FakeClock()
     dax.put(build_job(JobStatus.QUEUED, seconds=30))
     table.create(build_job(JobStatus.FAILED))
 
@@ -120,7 +120,7 @@ def test_item_with_a_future_time_is_not_used() -> None:
 
 
 def test_job_missing_in_cache_is_read_from_table() -> None:
-    table = FakeJobStore()
+    table = InMemoryJobStore()
     table.create(build_job(JobStatus.QUEUED))
     jobs = build_reader(FakeDax(), table, FakeClock())
 
@@ -132,7 +132,7 @@ def test_job_missing_in_cache_is_read_from_table() -> None:
     "error", [ConnectionResetError(), TimeoutError(), RuntimeError("no routes"), KeyError("codes")], ids=repr
 )
 def test_cache_error_is_counted_and_table_is_read(error: Exception, counted_metrics: list[str]) -> None:
-    table = FakeJobStore()
+    table = InMemoryJobStore()
     table.create(build_job(JobStatus.QUEUED))
 
     assert build_reader(FakeDax(error=error), table, FakeClock()).get(TENANT, ID) is not None
@@ -140,7 +140,7 @@ def test_cache_error_is_counted_and_table_is_read(error: Exception, counted_metr
 
 
 def test_malformed_item_is_counted_and_table_is_read(counted_metrics: list[str]) -> None:
-    dax, table = FakeDax(), FakeJobStore()
+    dax, table = FakeDax(), InMemoryJobStore()
     dax.items[job_key(TENANT, ID)["pk"]] = to_item({"pk": "x"})
     table.create(build_job(JobStatus.QUEUED))
 
@@ -151,7 +151,7 @@ def test_malformed_item_is_counted_and_table_is_read(counted_metrics: list[str])
 @pytest.mark.parametrize("operation", ["connect", "read"])
 def test_hanging_cache_delays_one_read_only(operation: str, counted_metrics: list[str]) -> None:
     blocker = threading.Event()
-    dax, table = FakeDax(blocker=blocker if operation == "read" else None), FakeJobStore()
+    dax, table = FakeDax(blocker=blocker if operation == "read" else None), InMemoryJobStore()
     table.create(build_job(JobStatus.QUEUED))
 
     def connect() -> Any:
@@ -211,7 +211,7 @@ def test_failed_connection_is_retried_after_pause() -> None:
 
 
 def test_pages_are_read_from_table() -> None:
-    dax, table = FakeDax(error=AssertionError("read")), FakeJobStore()
+    dax, table = FakeDax(error=AssertionError("read")), InMemoryJobStore()
     table.create(build_job(JobStatus.QUEUED))
 
     page = build_reader(dax, table, FakeClock()).list_jobs(TENANT, before_id=None, min_id=None, limit=10)
@@ -245,7 +245,7 @@ def test_job_is_never_older_than_allowed(gaps: list[int], cached: int, read_at: 
     now = max(read_at, times[cached])
     clock = FakeClock(NOW + timedelta(milliseconds=now))
     current = max(step for step in range(len(_STATUSES)) if times[step] <= now)
-    dax, table = FakeDax(), FakeJobStore()
+    dax, table = FakeDax(), InMemoryJobStore()
     dax.put(saved[cached])
     table.create(replace(saved[current]))
 

@@ -105,7 +105,7 @@ def test_dispatch_ends_jobs_of_a_canceled_batch_and_sends_no_other() -> None:
     batched = pipeline.accept_job("of a batch").job
     other = pipeline.accept_job("another").job
     stored = pipeline.store.jobs[batched.tenant, batched.id]
-    pipeline.store.jobs[batched.tenant, batched.id] = replace(stored, batch_id="b1", batch_line=7)
+    pipeline.store.put(replace(stored, batch_id="b1", batch_line=7))
     pipeline.dispatcher._is_batch_canceled = lambda _tenant, batch_id: batch_id == "b1"
 
     pipeline.drain_messages()

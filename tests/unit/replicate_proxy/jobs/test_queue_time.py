@@ -34,7 +34,7 @@ from replicate_proxy.jobs.model import (
 from replicate_proxy.jobs.updater import JobUpdater
 from tests.support.builders import make_job, make_report
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeJobStore
+from tests.support.job_stores import InMemoryJobStore
 from tests.support.state_machine import LATER, TIMEOUTS, apply_change
 
 S = JobStatus
@@ -214,7 +214,7 @@ class TestSubmittedJob:
 
 
 def test_canceled_prediction_is_saved_with_what_it_cost() -> None:
-    store = FakeJobStore()
+    store = InMemoryJobStore()
     asked: list[Job] = []
 
     def calculate_cost(job: Job, _ended_from: JobStatus) -> Cost:

@@ -27,7 +27,7 @@ def api() -> PredictionApi:
 
 
 def is_untouched(api: PredictionApi) -> bool:
-    return not api.pipeline.store.jobs and not api.pipeline.messages and not api.pipeline.idempotency._claims
+    return not api.pipeline.store.read_table() and not api.pipeline.messages
 
 
 def list_fields(problem: dict[str, Any]) -> list[str]:

@@ -20,7 +20,8 @@ from replicate_proxy.services.wait import JobWaiter
 from tests.support.batches import LargeBatches, make_lines
 from tests.support.builders import make_job
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeDocumentStore, FakeJobStore
+from tests.support.fakes import FakeDocumentStore
+from tests.support.job_stores import InMemoryJobStore
 from tests.support.pipeline import STREAM_KEY
 from tests.support.prediction_api import PredictionApi
 from tests.support.url_keys import FOLDER, PRIVATE_URL, make_signer, verify_signed_url
@@ -128,7 +129,7 @@ def test_stream_of_private_files_ends_as_urls_do(
     changes: dict[str, Any], seconds: int, *, is_shown: bool
 ) -> None:
     """Its URL has no expiry: whoever has it would get fresh URLs for as long as the prediction exists."""
-    clock, store = FakeClock(NOW), FakeJobStore()
+    clock, store = FakeClock(NOW), InMemoryJobStore()
     job = make_private_job(**changes)
     store.create(job)
     waiter = JobWaiter(store, clock, clock.advance, max_wait_seconds=25)

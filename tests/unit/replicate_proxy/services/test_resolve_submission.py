@@ -352,7 +352,7 @@ def test_adopted_prediction_goes_back_to_job_that_callback_names(pipeline: Pipel
     owner = accept_job_with_lost_response(pipeline)
     adopter = pipeline.put_job(S.SUBMITTED, replicate_id="p1", create_sent_at=pipeline.clock.now())
     adopted = PredictionOwner(adopter.tenant, adopter.id, PredictionClaim.ADOPTED)
-    pipeline.store.owners["p1"] = adopted
+    pipeline.store.put_owner("p1", adopted)
 
     # When the callback of the prediction arrives
     pipeline.replicate.start("p1")
@@ -377,7 +377,7 @@ def test_claim_takes_prediction_from_a_deleted_adopter_but_not_from_its_owner(
 ) -> None:
     job = pipeline.put_job(S.SUBMITTED)
     earlier = PredictionOwner("globex", "0" * 26, claim)
-    pipeline.store.owners["p1"] = earlier
+    pipeline.store.put_owner("p1", earlier)
 
     pipeline.updater.claim_prediction(job, "p1")
 

@@ -296,10 +296,11 @@ def test_unknown_expired_and_wrongly_signed_streams_are_answered_alike(api: Pred
     finish(api)
     url = view["urls"]["stream"]
     signature = parse_qs(urlsplit(url).query)["signature"][0]
-    expired = api.pipeline.store.jobs.pop((TENANT, view["id"]))
+    expired = api.pipeline.store.only_job()
+    api.pipeline.store.remove(TENANT, view["id"])
     with read_log() as log:
         answers = [api.read_stream(url)]
-        api.pipeline.store.jobs[TENANT, view["id"]] = expired
+        api.pipeline.store.put(expired)
         answers += [
             api.read_stream(url.replace(signature, "0" * 64)),
             api.read_stream(url.replace(view["id"], "01kg9p6je0hmrb3gncnng6q4dp")),

@@ -17,7 +17,7 @@ from replicate_proxy.services.wait import JobWaiter
 from tests.support.aws import CONTROL_TABLE, create_control_table
 from tests.support.builders import make_job
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeJobStore
+from tests.support.job_stores import InMemoryJobStore
 
 MAX_WAITING = 5
 MAX_PER_TENANT = 3
@@ -38,7 +38,7 @@ def limiter(clock: FakeClock) -> Iterator[ControlTableWaitLimiter]:
 def build_waiter(
     clock: FakeClock, *, max_wait_seconds: float = 25, api_timeout_seconds: float = 29
 ) -> JobWaiter:
-    return JobWaiter(FakeJobStore(), clock, clock.sleep, max_wait_seconds, api_timeout_seconds)
+    return JobWaiter(InMemoryJobStore(), clock, clock.sleep, max_wait_seconds, api_timeout_seconds)
 
 
 def measure_wait(clock: FakeClock, waiter: JobWaiter, timeout_seconds: float, *, age_seconds: float) -> float:
@@ -74,7 +74,7 @@ def test_wait_ends_before_the_api_ends_the_request(
 
 def test_wait_goes_on_after_a_read_that_fails(clock: FakeClock) -> None:
     """The request has been accepted: an error would make its caller repeat it."""
-    store, queued = FakeJobStore(), make_job(JobStatus.QUEUED)
+    store, queued = InMemoryJobStore(), make_job(JobStatus.QUEUED)
     store.put(replace(queued, status=JobStatus.SUCCEEDED))
     store.faults.fail("get")
 
