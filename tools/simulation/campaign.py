@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
+import operator
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, cast
@@ -23,26 +24,6 @@ if TYPE_CHECKING:
     from tools.simulation.invariants import Violation
 
 _SEEDS_PER_TASK = 4
-
-
-@dataclass(frozen=True, slots=True)
-class SeedSummary:
-    """What a worker process tells about a seed."""
-
-    seed: int
-    hash: str
-    steps: int
-    accepted: int
-    virtual_seconds: float
-    violation: Violation | None
-    faults: dict[str, int]
-    checkpoints: dict[str, int]
-    transitions: frozenset[tuple[str, str]]
-    statuses: dict[str, int]
-    past_attempts: dict[str, int]
-    large_batches: dict[str, int]
-    reads: dict[str, int]
-    money: Reconciliation
 
 
 @dataclass(slots=True)
@@ -63,50 +44,39 @@ class Campaign:
     reads: Counter[str] = field(default_factory=Counter)
     money: Reconciliation = field(default_factory=Reconciliation)
 
-    def add(self, summary: SeedSummary) -> None:
+    def add(self, result: RunResult) -> None:
         self.seeds += 1
-        self.jobs += summary.accepted
-        self.steps += summary.steps
-        self.virtual_seconds += summary.virtual_seconds
-        if summary.violation is not None:
-            self.violations[summary.seed] = summary.violation
-        self.faults.update(summary.faults)
-        self.checkpoints.update(summary.checkpoints)
-        self.transitions |= summary.transitions
-        self.statuses.update(summary.statuses)
-        self.past_attempts.update(summary.past_attempts)
-        self.large_batches.update(summary.large_batches)
-        self.reads.update(summary.reads)
-        self.money += summary.money
+        self.jobs += result.accepted
+        self.steps += result.trace.count
+        self.virtual_seconds += result.virtual_seconds
+        if result.violation is not None:
+            self.violations[result.seed] = result.violation
+        self.faults.update(result.faults)
+        self.checkpoints.update(result.checkpoints)
+        self.transitions |= result.transitions
+        self.statuses.update(result.statuses)
+        self.past_attempts.update(result.past_attempts)
+        self.large_batches.update(result.large_batches)
+        self.reads.update(result.reads)
+        self.money += result.money
 
-
-def summarize(result: RunResult) -> SeedSummary:
-    """Return what other processes need of a result."""
-    return SeedSummary(
-        seed=result.seed,
-        hash=result.trace.hash,
-        steps=result.trace.count,
-        accepted=result.accepted,
-        virtual_seconds=result.virtual_seconds,
-        violation=result.violation,
-        faults=dict(result.faults),
-        checkpoints=dict(result.checkpoints),
-        transitions=result.transitions,
-        statuses=dict(result.statuses),
-        past_attempts=dict(result.past_attempts),
-        large_batches=dict(result.large_batches),
-        reads=dict(result.reads),
-        money=result.money,
-    )
+    def merge(self, other: Campaign) -> None:
+        """Add the sums over other seeds."""
+        for name in (each.name for each in fields(self)):
+            combine = operator.or_ if name in {"violations", "transitions"} else operator.add
+            setattr(self, name, combine(getattr(self, name), getattr(other, name)))
 
 
 def run_seeds(seeds: list[int], settings: RunSettings, connection: Connection) -> None:
-    """Run some seeds in a process of their own, and send their summaries.
+    """Run some seeds in a process of their own, and send their sums.
 
     What the runs leave is freed when the process ends, which takes less time than collecting garbage.
     """
     gc.disable()
-    connection.send([summarize(run_seed(seed, settings)) for seed in seeds])
+    campaign = Campaign()
+    for seed in seeds:
+        campaign.add(run_seed(seed, settings))
+    connection.send(campaign)
 
 
 class _Processes:
@@ -130,13 +100,13 @@ class _Processes:
         sender.close()
         self._running[receiver] = (seeds, process)
 
-    def wait(self) -> Iterator[SeedSummary]:
-        """Wait until a process has run its seeds, and yield their summaries."""
+    def wait(self) -> Iterator[Campaign]:
+        """Wait until processes have run their seeds, and yield the sums of each."""
         for ready in wait(list(self._running)):
             receiver = cast("Connection", ready)
             seeds, process = self._running.pop(receiver)
             try:
-                yield from receiver.recv()
+                yield receiver.recv()
             except EOFError:
                 raise RuntimeError(f"the process that runs the seeds {seeds} has failed") from None
             finally:
@@ -151,7 +121,6 @@ def run_campaign(
     max_seconds: float | None,
     settings: RunSettings,
     workers: int | None = None,
-    stops_at_violation: bool = False,
     on_progress: Callable[[Campaign], None] = lambda _: None,
 ) -> Campaign:
     """Run seeds from `first_seed` on, until their number or the time is reached."""
@@ -168,11 +137,9 @@ def run_campaign(
             processes.start(seeds)
         if not processes:
             return campaign
-        for summary in processes.wait():
-            campaign.add(summary)
+        for part in processes.wait():
+            campaign.merge(part)
         on_progress(campaign)
-        if campaign.violations and stops_at_violation:
-            end = 0.0
 
 
 def _split(first_seed: int, max_seeds: int | None) -> Iterator[list[int]]:
