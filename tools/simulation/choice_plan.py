@@ -32,6 +32,8 @@ _PAUSE = "pause "
 CRASH_BEFORE, CRASH_AFTER, RESPONSE_LOST = "crash_before", "crash_after", "response_lost"
 # The services where a repeated write leaves something else than a single one.
 _REPEATS_MATTER = frozenset({"dynamodb", "sqs", "events"})
+_LATE_SECONDS = 45.0
+_OUTAGE_SECONDS = 30.0
 
 
 def is_preemption(option: str) -> bool:
@@ -175,7 +177,7 @@ class ChoicePlan(FaultPlan):
             options += self._scenario.list_faults("outage")
         option = self._decide(actor, f"replicate {method}", options)
         if option == "outage":
-            self.outages["replicate"] = self._scheduler.now + self._scenario.outage_seconds
+            self.outages["replicate"] = self._scheduler.now + _OUTAGE_SECONDS
             return "status_503"
         if is_create and (not option or is_preemption(option)):
             return self._choose_first_create(actor, option)
@@ -224,7 +226,7 @@ class ChoicePlan(FaultPlan):
 
     def draw_late_create_delay(self, actor: Actor) -> float:
         del actor
-        return self._scenario.late_seconds
+        return _LATE_SECONDS
 
     def draw_repetition_delay(self, actor: Actor) -> float:
         del actor
@@ -235,4 +237,4 @@ class ChoicePlan(FaultPlan):
         return self._scenario.run_seconds
 
     def draw_webhook_delays(self, actor: Actor) -> Sequence[float]:
-        return (self._scenario.late_seconds if actor.notes["webhook"] == "late" else 0.0,)
+        return (_LATE_SECONDS if actor.notes["webhook"] == "late" else 0.0,)

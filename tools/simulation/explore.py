@@ -85,7 +85,6 @@ class ScenarioRun:
 
     trace: Trace
     violation: Violation | None
-    is_pruned: bool
 
 
 @dataclass(slots=True)
@@ -154,8 +153,7 @@ def run_scenario(
             invariants.check_metrics(metrics)
         finally:
             scheduler.discard()
-    is_pruned = plan.is_stopped and not invariants.is_violated
-    return ScenarioRun(trace, invariants.violation, is_pruned)
+    return ScenarioRun(trace, invariants.violation)
 
 
 def _watch(world: World, invariants: Invariants) -> Cast:

@@ -7,7 +7,7 @@ Facts about Replicate are those of `tools/simulator/README.md`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -60,7 +60,6 @@ class Prediction:
     started: float | None = None
     ended: float | None = None
     canceled_by_us: bool = False
-    versions: list[str] = field(default_factory=list)
 
     @property
     def status(self) -> str:

@@ -65,8 +65,6 @@ class Scenario:
     features: Features = field(default_factory=Features)
     slice_lines: int = 1
     rest_seconds: float = 6 * 3600.0
-    late_seconds: float = 45.0
-    outage_seconds: float = 30.0
     choices: int = 2
 
     def list_faults(self, *options: str) -> list[str]:

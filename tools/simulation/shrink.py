@@ -9,14 +9,11 @@ from tools.simulation.run import RunResult, RunSettings, run_seed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from tools.simulation.faults import FaultMix
-
 
 def shrink(
     failure: RunResult,
     settings: RunSettings,
     *,
-    mix: FaultMix | None = None,
     max_runs: int = 400,
     report: Callable[[str], None] = lambda _: None,
 ) -> RunResult:
@@ -34,7 +31,7 @@ def shrink(
     def attempt(kept: Mapping[str, str]) -> bool:
         nonlocal best, runs
         runs += 1
-        result = run_seed(failure.seed, settings, script=kept, mix=mix)
+        result = run_seed(failure.seed, settings, script=kept)
         if result.violation is None or result.violation.guarantee != guarantee:
             return False
         best = result

@@ -21,8 +21,6 @@ from tools.simulation.functions.job_creation import (
 
 if TYPE_CHECKING:
     from replicate_proxy.auth.principal import Principal
-    from replicate_proxy.aws.document_store import S3DocumentStore
-    from replicate_proxy.aws.job_store import DynamoJobStore
     from replicate_proxy.services.ingest import CreateResult, JobRequest
     from replicate_proxy.services.large_batches import LargeBatchService
     from tools.simulation.functions.components import Components
@@ -38,8 +36,6 @@ class Ingest:
     canceler: JobCanceler
     batches: BatchService
     large_batches: LargeBatchService
-    jobs: DynamoJobStore
-    documents: S3DocumentStore
     stream_waiter: StreamUrlWaiter | None = None
 
     def create(self, request: JobRequest, principal: Principal) -> CreateResult:
@@ -88,7 +84,5 @@ def build_ingest(components: Components) -> Ingest:
         canceler,
         batches,
         build_batch_service(components),
-        components.jobs,
-        components.documents,
         stream_waiter if components.plan.streams_enabled else None,
     )

@@ -23,16 +23,15 @@ class Verdict:
     guarantee: str = ""
 
 
-def hunt(mutant: Mutant, *, first_seed: int = 1, max_seeds: int = 200) -> Verdict:
+def hunt(mutant: Mutant, *, max_seeds: int = 200) -> Verdict:
     """Run seeds until one catches the mutant, or explore its scenario."""
     with mutant.applied():
         if mutant.scenario:
             return _explore(mutant)
-        for count in range(1, max_seeds + 1):
-            seed = first_seed + count - 1
+        for seed in range(1, max_seeds + 1):
             violation = run_seed(seed, mutant.settings, mix=mutant.mix).violation
             if violation is not None:
-                return Verdict(mutant.name, count, f"seed {seed}", violation.guarantee)
+                return Verdict(mutant.name, seed, f"seed {seed}", violation.guarantee)
     return Verdict(mutant.name, max_seeds)
 
 

@@ -164,8 +164,8 @@ class DynamoLargeBatchStore:
             self._client.put_item(TableName=self._table, Item=to_item(_build_mark(batch)))
         self._delete({"pk": _DUE, "sk": name})
 
-    def _delete(self, key: Mapping[str, str], **options: Any) -> None:
-        delete_record(self._client, self._table, key, "delete rows of batch", **options)
+    def _delete(self, key: Mapping[str, str]) -> None:
+        delete_record(self._client, self._table, key, "delete rows of batch")
 
 
 def _build_mark(batch: Batch) -> dict[str, Any]:
