@@ -27,8 +27,7 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_index import DynamoJobIndex
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.lease import Lease
-from replicate_proxy.budgets.alerts import BudgetAlerts
-from replicate_proxy.budgets.gate import BudgetGate
+from replicate_proxy.aws.usage_store import DynamoBatchCounts
 from replicate_proxy.costs.money import MICRO_PER_USD
 from replicate_proxy.costs.shipped_prices import load_price_book
 from replicate_proxy.deletion.deleter import JobDeleter
@@ -87,12 +86,12 @@ from tests.support.aws import (
 from tests.support.clock import FakeClock
 from tests.support.concurrency import Concurrency
 from tests.support.delivery_store import InMemoryDeliveryStore
-from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus, FakeHarvestQueue
+from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeHarvestQueue
 from tests.support.model_entries import FakeEntries, FakeModelEntryStore
 from tests.support.monitoring import FakeAccountReader, FakeEventReplays, FakeQueueAges
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
-from tests.support.usage import build_budget_store, build_usage_store
+from tests.support.usage import build_budget_gate, build_budget_store, build_usage_store
 from tests.support.webhook_fakes import FakeDeliveryQueue
 
 if TYPE_CHECKING:
@@ -226,7 +225,10 @@ class AdminApi:
             ),
             concurrency=self.concurrency.service,
             dead_letters=self.dead_letters,
-            batches=BatchList(DynamoBatchStore(self.dynamodb, JOBS_TABLE, self.jobs)),
+            batches=BatchList(
+                DynamoBatchStore(self.dynamodb, JOBS_TABLE, self.jobs),
+                DynamoBatchCounts(self.dynamodb, USAGE_TABLE),
+            ),
             queues=self.queue_monitor,
             replicate=self.replicate_status,
             replays=ReplayService(self.replays, ["harvest", "track"], clock=self.clock, audit=self.audit),
@@ -351,20 +353,16 @@ class AdminApi:
 
     @property
     def job_retries(self) -> JobRetries:
-        budgeted_jobs = DynamoBudgetedJobs(self.dynamodb, USAGE_TABLE, JOBS_TABLE)
         creator = JobCreator(
             store=self.jobs,
             idempotency=RetryReservations(self.updater),
             factory=JobFactory(self.documents, JobTimeouts()),
             queue=self.commands,
             clock=self.clock,
-            budgets=BudgetGate(
-                store=budgeted_jobs,
-                alerts=BudgetAlerts(budgeted_jobs, FakeEventBus(), self.clock),
-                estimate=CostBounds(load_price_book(), MICRO_PER_USD).estimate,
-                clock=self.clock,
-                sleep=self.sleep,
-                random_fraction=lambda: 0.5,
+            budgets=build_budget_gate(
+                DynamoBudgetedJobs(self.dynamodb, USAGE_TABLE, JOBS_TABLE),
+                self.clock,
+                CostBounds(load_price_book(), MICRO_PER_USD).estimate,
             ),
             checkpoint=self.checkpoint,
         )

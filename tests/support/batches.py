@@ -21,8 +21,6 @@ from replicate_proxy.aws.usage_store import DynamoBatchCounts, DynamoUsageStore
 from replicate_proxy.batches.expander import BatchExpander
 from replicate_proxy.batches.results import ResultReader, ResultWriter
 from replicate_proxy.batches.worker import BatchWorker
-from replicate_proxy.budgets.alerts import BudgetAlerts
-from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.budgets.model import BudgetLimits, BudgetOwner
 from replicate_proxy.errors import NotFoundError
 from replicate_proxy.files.model import StoredFile
@@ -49,10 +47,11 @@ from tests.support.aws import (
 from tests.support.clock import FakeClock
 from tests.support.crashes import CrashPoint
 from tests.support.delivery_store import InMemoryDeliveryStore
-from tests.support.fakes import FakeCommandQueue, FakeDocumentStore, FakeEventBus
+from tests.support.fakes import FakeCommandQueue, FakeDocumentStore
 from tests.support.model_entries import FakeEntries
 from tests.support.pauses import FakePauseStore
 from tests.support.schemas import FakeSchemas
+from tests.support.usage import build_budget_gate
 from tests.support.webhook_fakes import FakeDeliveryQueue
 from tools.simulation.functions.input_files import build_input_file
 
@@ -172,7 +171,6 @@ class LargeBatches:
         store, jobs = DynamoLargeBatchStore(client, JOBS_TABLE), DynamoJobStore(client, JOBS_TABLE)
         counts, objects = DynamoBatchCounts(client, USAGE_TABLE), wrap(self.objects)
         documents, queue = wrap(self.documents), wrap(self.queue)
-        budgets = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
         updater = JobUpdater(jobs, self.clock, self.timeouts)
         notifier = BatchNotifier(
             deliveries=InMemoryDeliveryStore(client),
@@ -196,13 +194,8 @@ class LargeBatches:
             queue=queue,
             timeouts=self.timeouts,
             clock=self.clock,
-            budgets=BudgetGate(
-                store=budgets,
-                alerts=BudgetAlerts(budgets, FakeEventBus(), self.clock),
-                estimate=lambda _: JOB_MICRO_USD,
-                clock=self.clock,
-                sleep=self.clock.sleep,
-                random_fraction=lambda: 0.5,
+            budgets=build_budget_gate(
+                DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE), self.clock, lambda _: JOB_MICRO_USD
             ),
             check_input=InputChecker(self.schemas).check,
         )

@@ -19,8 +19,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from replicate_proxy import signing
 from replicate_proxy.auth.principal import Principal
+from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.deletion_store import DynamoDeletionStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
+from replicate_proxy.aws.usage_store import DynamoBatchCounts
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
 from replicate_proxy.contracts.events import Event, PredictionReport
 from replicate_proxy.contracts.stream_urls import StreamUrlBuilder
@@ -49,7 +51,7 @@ from replicate_proxy.services.stream_urls import KnownStreams
 from replicate_proxy.services.sweep import Sweeper
 from replicate_proxy.services.track import Tracker
 from replicate_proxy.services.wait import JobWaiter
-from tests.support.aws import JOBS_TABLE
+from tests.support.aws import JOBS_TABLE, USAGE_TABLE
 from tests.support.builders import BASE_URL, TENANT, VERSION, make_job
 from tests.support.clock import FakeClock
 from tests.support.fakes import FakeDocumentStore, build_queue_body
@@ -65,6 +67,7 @@ from tests.support.pipeline_fakes import (
 )
 from tests.support.replicate import FakeReplicate
 from tests.support.schemas import FakeSchemas
+from tests.support.usage import build_budget_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -147,12 +150,15 @@ class Pipeline:
     def _build_ingest(self) -> None:
         self.idempotency = DynamoIdempotencyStore(self.store.dynamodb, JOBS_TABLE)
         self.job_factory = JobFactory(self.documents, self.timeouts, self.streams.find_url)
+        budgeted_jobs = DynamoBudgetedJobs(self.store.dynamodb, USAGE_TABLE, JOBS_TABLE)
+        budgets = build_budget_gate(budgeted_jobs, self.clock)
         self.job_creator = JobCreator(
             store=self.store,
             idempotency=self.idempotency,
             factory=self.job_factory,
             queue=self.queue,
             clock=self.clock,
+            budgets=budgets,
             check_input=InputChecker(self.schemas).check,
         )
         waiter = JobWaiter(self.store, self.clock, lambda _: None, max_wait_seconds=0)
@@ -160,6 +166,7 @@ class Pipeline:
         self.batch_store = InMemoryBatchStore(self.store)
         deletions = DynamoDeletionStore(self.store.dynamodb, JOBS_TABLE, self.batch_store)
         self.deleter = JobDeleter(deletions, self.clock)
+        self.batch_counts = DynamoBatchCounts(self.store.dynamodb, USAGE_TABLE)
         self.batch_limiter = FakeBatchLimiter()
         self.batch_service = BatchService(
             store=self.batch_store,
@@ -169,6 +176,8 @@ class Pipeline:
             canceler=self.canceler,
             limiter=self.batch_limiter,
             clock=self.clock,
+            budgets=budgets,
+            counts=self.batch_counts,
             check_input=InputChecker(self.schemas).check,
             checkpoint=self.checkpoint,
         )

@@ -148,8 +148,8 @@ class PredictionApi:
         large = self.large_batches
         add_batch_read_routes(
             router,
-            batches=BatchReader(store),
-            batch_list=BatchList(store),
+            batches=BatchReader(store, self.pipeline.batch_counts),
+            batch_list=BatchList(store, self.pipeline.batch_counts),
             results=BatchResults(ResultReader(large.objects, large.jobs, large.documents), large.objects),
             renderer=self._renderer,
             clock=self.pipeline.clock,

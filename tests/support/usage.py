@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.budget_store import DynamoBudgetStore
 from replicate_proxy.aws.usage_store import DynamoUsageReports, DynamoUsageStore
+from replicate_proxy.budgets.alerts import BudgetAlerts
+from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.jobs.model import Cost, JobStatus, TimelineStep
 from replicate_proxy.webhooks.model import JobChange
 from tests.support.aws import USAGE_TABLE, create_in_memory_aws
 from tests.support.builders import make_job
-from tests.support.clock import NOW
+from tests.support.clock import NOW, FakeClock
+from tests.support.fakes import FakeEventBus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
     from replicate_proxy.jobs.model import Job
+    from replicate_proxy.services.ingest import JobRequest
 
 
 class DynamoUsage(DynamoUsageStore, DynamoUsageReports):
@@ -29,6 +36,23 @@ def build_usage_store(**settings: Any) -> DynamoUsage:
 def build_budget_store() -> DynamoBudgetStore:
     """Return an empty store of limits in memory."""
     return DynamoBudgetStore(create_in_memory_aws().client("dynamodb"), USAGE_TABLE)
+
+
+def build_budget_gate(
+    store: DynamoBudgetedJobs,
+    clock: FakeClock,
+    estimate: Callable[[JobRequest], int] = lambda _: 40,
+    bus: FakeEventBus | None = None,
+) -> BudgetGate:
+    """Return a gate whose requests cost at most 40, unless `estimate` says otherwise."""
+    return BudgetGate(
+        store=store,
+        alerts=BudgetAlerts(store, bus or FakeEventBus(), clock),
+        estimate=estimate,
+        clock=clock,
+        sleep=clock.sleep,
+        random_fraction=lambda: 0.5,
+    )
 
 
 def make_ended_job(

@@ -37,6 +37,7 @@ class Api:
             queue=unused,
             canceler=unused,
             clock=self.batches.clock,
+            budgets=unused,
             counts=self.batches.counts,
         )
         reader = ResultReader(self.batches.objects, self.batches.jobs, self.batches.documents)

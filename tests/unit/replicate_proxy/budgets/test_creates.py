@@ -11,8 +11,6 @@ from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.budgets.alerts import BudgetAlerts
-from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.budgets.model import BudgetContentionError, BudgetLimits, BudgetOwner
 from replicate_proxy.errors import ApiError, NotWrittenError
 from replicate_proxy.ids import min_id_at
@@ -22,7 +20,8 @@ from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.ingest import JobCreator, JobFactory, JobRequest
 from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws
 from tests.support.clock import NOW, FakeClock
-from tests.support.fakes import FakeDocumentStore, FakeEventBus
+from tests.support.fakes import FakeDocumentStore
+from tests.support.usage import build_budget_gate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,14 +40,6 @@ class Ingest:
         self.clock = clock
         DynamoBudgetStore(client, USAGE_TABLE).put_limits(TENANT, BudgetLimits(day_micro_usd=100))
         self.budgets = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
-        gate = BudgetGate(
-            store=self.budgets,
-            alerts=BudgetAlerts(self.budgets, FakeEventBus(), clock),
-            estimate=lambda _: 40,
-            clock=clock,
-            sleep=clock.sleep,
-            random_fraction=lambda: 0.5,
-        )
         self.jobs = DynamoJobStore(client, JOBS_TABLE)
         self.commands: list[DispatchCommand] = []
         shared: dict[str, Any] = {
@@ -56,11 +47,13 @@ class Ingest:
             "factory": JobFactory(FakeDocumentStore(), JobTimeouts()),
             "queue": self,
             "clock": clock,
-            "budgets": gate,
+            "budgets": build_budget_gate(self.budgets, clock),
         }
         self.creator = JobCreator(store=self.jobs, **shared)
         batch_store = DynamoBatchStore(client, JOBS_TABLE, self.jobs)
-        self.batches = BatchService(store=batch_store, canceler=cast("Any", None), **shared)
+        self.batches = BatchService(
+            store=batch_store, canceler=cast("Any", None), counts=cast("Any", None), **shared
+        )
 
     def send(self, command: DispatchCommand, *, delay_seconds: float = 0) -> None:
         assert not delay_seconds

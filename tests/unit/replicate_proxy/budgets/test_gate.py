@@ -11,8 +11,7 @@ import pytest
 from replicate_proxy.auth.principal import Principal
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs, DynamoBudgetStore
 from replicate_proxy.aws.job_store import DynamoJobStore
-from replicate_proxy.budgets.alerts import BudgetAlerts
-from replicate_proxy.budgets.gate import BudgetGate, build_budget_view
+from replicate_proxy.budgets.gate import build_budget_view
 from replicate_proxy.budgets.model import (
     BudgetContentionError,
     BudgetLimits,
@@ -26,6 +25,7 @@ from tests.support.aws import JOBS_TABLE, USAGE_TABLE, create_in_memory_aws, mak
 from tests.support.builders import make_job
 from tests.support.clock import NOW, FakeClock
 from tests.support.fakes import FakeEventBus
+from tests.support.usage import build_budget_gate
 
 CALLER = Principal("acme", "key-1", has_budget=True)
 REQUEST: Any = SimpleNamespace(correlation_id="req-1")
@@ -40,14 +40,7 @@ class Budgets:
         self.store = DynamoBudgetedJobs(client, USAGE_TABLE, JOBS_TABLE)
         self.bus, clock = FakeEventBus(), FakeClock()
         self.clock = clock
-        self.gate = BudgetGate(
-            store=self.store,
-            alerts=BudgetAlerts(self.store, self.bus, clock),
-            estimate=lambda _: 40,
-            clock=clock,
-            sleep=clock.sleep,
-            random_fraction=lambda: 0.5,
-        )
+        self.gate = build_budget_gate(self.store, clock, bus=self.bus)
 
     def request(self) -> None:
         hold = self.gate.check([REQUEST], CALLER)
@@ -65,15 +58,7 @@ def budgets() -> Budgets:
 
 def test_caller_without_a_budget_costs_no_request() -> None:
     store = DynamoBudgetedJobs(make_failing_client(AssertionError("called")), USAGE_TABLE, JOBS_TABLE)
-    clock = FakeClock()
-    gate = BudgetGate(
-        store=store,
-        alerts=BudgetAlerts(store, FakeEventBus(), clock),
-        estimate=lambda _: 1,
-        clock=clock,
-        sleep=clock.sleep,
-        random_fraction=lambda: 0.5,
-    )
+    gate = build_budget_gate(store, FakeClock())
 
     assert gate.check([REQUEST], replace(CALLER, has_budget=False)) is None
 

@@ -92,7 +92,7 @@ class BatchExpander:
         queue: CommandQueue,
         timeouts: JobTimeouts,
         clock: Clock,
-        budgets: BudgetGate | None = None,
+        budgets: BudgetGate,
         check_input: CheckInput = accept_all,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -210,7 +210,7 @@ class BatchExpander:
         """Return what the lines will reserve, and the lines, of which those that do not fit are rejected."""
         indexes = [index for index, each in enumerate(parsed) if each.request is not None]
         requests = [each.request for each in parsed if each.request is not None]
-        if self._budgets is None or not requests:
+        if not requests:
             return None, parsed
         hold, refusals = self._budgets.check_each(requests, principal)
         checked = list(parsed)
@@ -220,7 +220,7 @@ class BatchExpander:
         return hold, checked
 
     def _write(self, batch: Batch, jobs: Sequence[Job], hold: Hold | None) -> Batch:
-        if self._budgets is None or hold is None:
+        if hold is None:
             return self._store.replace_with_jobs(batch, jobs)
         saved = replace(batch, revision=batch.revision + 1)
         try:

@@ -23,7 +23,7 @@ class BatchListPage(NamedTuple):
 class BatchList:
     """Lists the batches of a tenant, or of all, by an index."""
 
-    def __init__(self, store: BatchStore, counts: BatchCountReader | None = None) -> None:
+    def __init__(self, store: BatchStore, counts: BatchCountReader) -> None:
         self._store = store
         self._counts = counts
 

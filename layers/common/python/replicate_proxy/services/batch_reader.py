@@ -33,7 +33,7 @@ class BatchState:
 class BatchReader:
     """Reads batches of one tenant; another tenant's batch does not exist for it."""
 
-    def __init__(self, store: BatchStore, counts: BatchCountReader | None = None) -> None:
+    def __init__(self, store: BatchStore, counts: BatchCountReader) -> None:
         self._store = store
         self._counts = counts
 
@@ -45,8 +45,8 @@ class BatchReader:
         return read_batch_state(batch, self._store, self._counts)
 
 
-def read_batch_state(batch: Batch, store: BatchStore, counts: BatchCountReader | None) -> BatchState:
+def read_batch_state(batch: Batch, store: BatchStore, counts: BatchCountReader) -> BatchState:
     """Return the batch with the counts of a large one, else with its jobs."""
-    if batch.large is not None and counts is not None:
+    if batch.large is not None:
         return BatchState(batch, (), counts=counts.read_counts(batch.tenant, batch.id))
     return BatchState(batch, store.list_jobs(batch))

@@ -69,10 +69,10 @@ class BatchService:
         canceler: JobCanceler,
         limiter: BatchLimiter | None = None,
         clock: Clock,
-        budgets: BudgetGate | None = None,
+        budgets: BudgetGate,
+        counts: BatchCountReader,
         check_input: CheckInput = accept_all,
         checkpoint: Checkpoint = no_checkpoint,
-        counts: BatchCountReader | None = None,
     ) -> None:
         self._store = store
         self._counts = counts
@@ -97,7 +97,7 @@ class BatchService:
         """
         try:
             requests = check_batch(self._check_input, requests)
-            hold = self._budgets.check(requests, principal) if self._budgets is not None else None
+            hold = self._budgets.check(requests, principal)
         except (ApiError, RetryableError):
             existing = self._find_earlier(requests, principal.tenant, idempotency_key)
             if existing is None:
@@ -154,7 +154,7 @@ class BatchService:
     ) -> BatchState:
         batch, jobs = self._build_batch(requests, principal, batch_id, idempotency_key)
         try:
-            if self._budgets is None or hold is None:
+            if hold is None:
                 self._store.create(batch, jobs)
             else:
                 self._budgets.create(jobs, hold, batch=batch)

@@ -144,7 +144,7 @@ class JobCreator:
         factory: JobFactory,
         queue: CommandQueue,
         clock: Clock,
-        budgets: BudgetGate | None = None,
+        budgets: BudgetGate,
         check_input: CheckInput = accept_all,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -167,7 +167,7 @@ class JobCreator:
         started_at = self._clock.now()
         try:
             request = replace(request, warnings=self._check_input(request))
-            hold = self._budgets.check([request], principal) if self._budgets is not None else None
+            hold = self._budgets.check([request], principal)
         except (ApiError, RetryableError):
             # What was accepted before the schema was known or the budget used up is still found. A new key
             # stays free.
@@ -197,7 +197,7 @@ class JobCreator:
     ) -> CreateResult:
         job = self._factory.build_job(request, principal, job_id, self._clock.now())
         try:
-            if self._budgets is None or hold is None:
+            if hold is None:
                 self._store.create(job)
             else:
                 hold = self._budgets.create([job], hold)
