@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from replicate_proxy.api.batches import add_batch_read_routes, add_batch_write_routes
 from replicate_proxy.api.health import add_health_routes
+from replicate_proxy.api.http import Response
 from replicate_proxy.api.predictions.create_routes import add_prediction_create_routes
 from replicate_proxy.api.predictions.end_routes import add_prediction_end_routes
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
@@ -187,9 +188,14 @@ class PredictionApi:
         return _parse(self.reads.handle(make_event("GET", resource, **fields)))
 
     def read_stream(self, url: str, *, last_event_id: str = "") -> tuple[int, str]:
-        """Return status and body of a stream URL, as CloudFront reads it where Replicate's does not exist."""
+        """Return status and body of a stream URL."""
+        response = self.request_stream(url, last_event_id=last_event_id)
+        return response["statusCode"], response["body"]
+
+    def request_stream(self, url: str, *, last_event_id: str = "") -> Response:
+        """Return the response to a request as CloudFront sends it where Replicate has no such stream."""
         parts = urlsplit(url)
-        response = self.reads.handle(
+        return self.reads.handle(
             make_event(
                 "GET",
                 STREAMS_RESOURCE,
@@ -198,7 +204,6 @@ class PredictionApi:
                 headers={"last-event-id": last_event_id} if last_event_id else {},
             )
         )
-        return response["statusCode"], response["body"]
 
     def get_prediction(self, prediction_id: str, **fields: Any) -> tuple[int, Any, Any]:
         return self.get("/v1/predictions/{id}", params={"id": prediction_id}, **fields)

@@ -8,6 +8,8 @@ from unittest.mock import patch
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import requests
+from requests.structures import CaseInsensitiveDict
 
 from replicate_proxy.contracts.stream_events import render_final_events
 from replicate_proxy.contracts.stream_urls import KnownStream, StreamKind, parse_replicate_stream
@@ -235,6 +237,16 @@ def test_stored_stream_is_what_the_record_says(
     ]
     assert (record["status"], record["output"], record["error"]) == (status, output, error)
     assert record["urls"]["stream"] == view["urls"]["stream"]
+
+
+def test_stored_stream_says_that_it_is_utf8(api: PredictionApi) -> None:
+    view = create(api)
+    finish(api, output=["déjà", " 東京"])
+
+    response = api.request_stream(view["urls"]["stream"])
+
+    # Without the charset, PyPI `requests` and others decode text as Latin-1.
+    assert requests.utils.get_encoding_from_headers(CaseInsensitiveDict(response["headers"])) == "utf-8"
 
 
 def test_canceled_stream_is_recorded_with_what_was_written(api: PredictionApi) -> None:

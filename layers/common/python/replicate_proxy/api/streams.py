@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from replicate_proxy.services.stream_replay import StreamReplay
 
 STREAMS_RESOURCE = "/streams/{proxy+}"
+# Event streams are UTF-8 (HTML, section 9.2.5), but HTTP libraries take text without a charset for Latin-1.
+_CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
 
 def add_stream_routes(router: Router, replay: StreamReplay) -> None:
@@ -22,5 +24,5 @@ def add_stream_routes(router: Router, replay: StreamReplay) -> None:
             last_event_id=request.headers.get("last-event-id", ""),
             received_at=request.received_at,
         )
-        headers = {"content-type": "text/event-stream", "cache-control": "no-store"}
+        headers = {"content-type": _CONTENT_TYPE, "cache-control": "no-store"}
         return {"statusCode": 200, "headers": headers, "body": body, "isBase64Encoded": False}
