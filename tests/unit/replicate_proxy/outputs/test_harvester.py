@@ -222,6 +222,23 @@ def test_unmodified_image_is_served_without_its_metadata(format_name: str, head:
     assert (record.outcome, record.bytes_after) == ("unmodified", 7)
 
 
+@pytest.mark.parametrize(
+    "image_result",
+    [
+        ImageResult(ImageOutcome.UNMODIFIED, "not_smaller", format="jpeg", is_source_publishable=True),
+        ImageResult(ImageOutcome.UNMODIFIED, "too_many_pixels", sha256="ab" * 32),
+        ImageResult(ImageOutcome.UNREADABLE, "broken", is_source_publishable=True),
+    ],
+)
+def test_record_of_jpeg_names_the_format_as_if_it_were_compressed(image_result: ImageResult) -> None:
+    harvest = Harvest({make_url("out.jpg"): b"\xff\xd8\xff" + b"j" * 50}, image_result=image_result)
+
+    (record,) = harvest.run(make_url("out.jpg")).records
+
+    assert record.format == "jpeg"
+    assert record.url.endswith("/out.jpg")
+
+
 @pytest.mark.parametrize("has_output", [True, False])
 def test_unreadable_image_is_served_as_download(has_output: bool) -> None:
     image_result = ImageResult(

@@ -24,6 +24,11 @@ class FileType:
     content_type: str
     is_inline: bool = False
 
+    @property
+    def format(self) -> str:
+        """Return the name of the format: that of the image encoders for JPEG, otherwise the extension."""
+        return "jpeg" if self.extension == "jpg" else self.extension
+
 
 TEXT = FileType("text", "txt", "text/plain; charset=utf-8", is_inline=True)
 JSON = FileType("text", "json", "application/json")
