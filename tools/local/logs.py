@@ -16,6 +16,8 @@ DEFAULT_SINCE = "30m"
 
 _POLL_INTERVAL_SECONDS = 1.0
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+# CloudWatch Logs takes no times before 1970.
+_MAX_DURATION = timedelta(days=10_000)
 _DURATION = re.compile(r"(\d{1,6})([smhd])")
 _EMULATOR_ERROR = " ERROR [lambda] "
 
@@ -60,13 +62,16 @@ def show_logs(
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the time of a text like 45s, 30m, 2h or 1d. Raises `LocalError` for any other text."""
+    """Return the time of a text like 45s, 30m, 2h or 1d, at most 27 years.
+
+    Raises `LocalError` for any other text.
+    """
     match = _DURATION.fullmatch(text)
     if match is None:
         raise LocalError(
             f"not a duration: {text}; use a number and a unit, for example SINCE=45s, 30m, 2h or 1d"
         )
-    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+    return min(timedelta(**{_UNITS[match[2]]: int(match[1])}), _MAX_DURATION)
 
 
 def _read_start_errors(folder: StackFolder, names: Mapping[str, str]) -> Iterator[LogEntry]:

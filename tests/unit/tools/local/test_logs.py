@@ -144,6 +144,11 @@ def test_duration_has_a_unit(text: str, seconds: int) -> None:
     assert parse_duration(text).total_seconds() == seconds
 
 
+@pytest.mark.parametrize("text", ["30000d", "999999d"])
+def test_longest_durations_begin_after_1970(text: str) -> None:
+    assert (datetime.now(UTC) - parse_duration(text)).timestamp() > 0
+
+
 @pytest.mark.parametrize("text", ["", "5", "m", "-1m", "1 h", "1w", "99999999h"])
 def test_other_durations_are_refused_with_an_example(text: str) -> None:
     with pytest.raises(LocalError, match="SINCE=45s"):
