@@ -61,7 +61,7 @@ class ChoicePlan(FaultPlan):
         self.max_list_lag = 0.0
         self.max_inline_bytes = MAX_INLINE_BYTES
         self.creates_per_minute = 600
-        self.propagation_seconds = 0.0
+        self.propagation_seconds = scenario.propagation_seconds
         self.reuses_environments = False
         self.part_bytes = 1
         self.taken: dict[str, str] = {}

@@ -46,8 +46,9 @@ class Scenario:
     happens to the first create of each job, `receiver_answers` are the answers to the first requests to
     receivers. With `duplicates_messages`, SQS delivers every message twice, and with
     `duplicates_invocations`, Lambda carries out every asynchronous invocation twice at once. `slice_lines`
-    are the lines of a slice of a large batch. A run must come to rest within `rest_seconds`. `choices` bounds
-    the choices of each run of an exploration: fewer where a run is long.
+    are the lines of a slice of a large batch. Streams, indexes and the event bus take `propagation_seconds`.
+    A run must come to rest within `rest_seconds`. `choices` bounds the choices of each run of an exploration:
+    fewer where a run is long.
     """
 
     description: str
@@ -64,6 +65,7 @@ class Scenario:
     duplicates_invocations: bool = False
     features: Features = field(default_factory=Features)
     slice_lines: int = 1
+    propagation_seconds: float = 0.0
     rest_seconds: float = 6 * 3600.0
     choices: int = 2
 

@@ -37,9 +37,9 @@ def _create_with_queue_limit(cast: Cast) -> None:
     cast.spawn("caller", partial(cast.create, entry=entry))
 
 
-def _create_for_two_tenants(cast: Cast) -> None:
+def _create_for_two_tenants(cast: Cast, seconds_between: float = 0.0) -> None:
     cast.spawn("caller-acme", partial(cast.create, "acme"))
-    cast.spawn("caller-globex", partial(cast.create, "globex"))
+    cast.spawn("caller-globex", partial(cast.create, "globex"), delay_seconds=seconds_between)
 
 
 def _create_two_equal(cast: Cast) -> None:
@@ -130,6 +130,16 @@ SCENARIOS: Mapping[str, Scenario] = {
         # The first job adopts it with the sweep at 900 s.
         run_seconds=(925.0, 600.0),
         pauses=(60.0,),
+        choices=1,
+    ),
+    "adoption-lag": Scenario(
+        description="an equal job of another tenant, just before one that was not sent looks for its own",
+        # The first job looks for the last time at 180 s, when the index of active jobs lacks the second one.
+        start=partial(_create_for_two_tenants, seconds_between=179.5),
+        first_creates=("reset", "response_lost"),
+        webhooks_enabled=False,
+        run_seconds=(5.0, 60.0),
+        propagation_seconds=1.0,
         choices=1,
     ),
     "deadline": Scenario(

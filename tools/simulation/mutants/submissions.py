@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws import job_store
@@ -117,6 +118,12 @@ SUBMISSION_MUTANTS: tuple[Mutant, ...] = (
         ((JobUpdater, "claim_prediction", _claim_without_revoking),),
         scenario="adoption",
         script={"sweep-15.2/1": "pause 60"},
+    ),
+    Mutant(
+        "a prediction is adopted before the index shows whose it may be as well",
+        "tenants are isolated",
+        ((resolve_submission, "_MAX_INDEX_LAG", timedelta()),),
+        scenario="adoption-lag",
     ),
     Mutant(
         "the search for a prediction does not know how a fallback names its input",

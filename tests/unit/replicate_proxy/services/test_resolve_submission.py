@@ -318,6 +318,29 @@ def test_prediction_is_not_adopted_while_equal_job_of_other_tenant_is_in_doubt(p
     assert pipeline.get_job(other).replicate_id is None
 
 
+def test_prediction_is_not_adopted_before_the_index_shows_all_that_may_have_created_it(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a job that was not sent, and an equal one of another tenant that is created before the last look
+    early = accept_job_with_lost_request(pipeline)
+    pipeline.pass_time(pipeline.timeouts.resubmit_after_seconds - 10)
+    late = _put_doubtful_job(pipeline, "globex", id="z" * 26)
+    created_at = pipeline.clock.now()
+    _list_prediction(pipeline, "p9", "acme/model", created_at)
+    # and that the index of active jobs does not show yet
+    list_due_jobs = pipeline.store.list_due_jobs
+
+    def list_with_lag(**options: Any) -> Any:
+        is_shown = pipeline.clock.now() - created_at > timedelta(seconds=90)
+        return [row for row in list_due_jobs(**options) if is_shown or row.id != late.id]
+
+    monkeypatch.setattr(pipeline.store, "list_due_jobs", list_with_lag)
+
+    pipeline.pass_time(1800)
+
+    assert pipeline.get_job(early).replicate_id is None
+
+
 def test_prediction_is_not_adopted_while_not_all_active_jobs_can_be_read(pipeline: Pipeline) -> None:
     job = accept_job_with_lost_response(pipeline)
     faults = pipeline.store.faults

@@ -1,12 +1,13 @@
 """Resolve a create request of unknown outcome: find its prediction, or resubmit once none was found.
 
 Replicate's list of predictions is searched around the time of sending. A prediction with a callback URL
-belongs to the job that the URL names. One without may be the job's if its model and input are equal, but just
-as well that of another job with an equal request. The job adopts it only after the time in which a callback
-would have come, only if no job of another tenant can have created it, and only if there is one for each job
-that waits for one. Until then, and where Replicate has deleted the input, lists an entry that cannot be
-read or compared, or has too many to read all, the job waits: nothing is sent again while its prediction may
-exist, and nothing is taken that another job would have to send again.
+belongs to the job that the URL names. One without may be the job's if its model and input are equal, but
+just as well that of another job with an equal request. The job adopts it only after the time in which a
+callback would have come, only if no job of another tenant can have created it, also none that the index of
+active jobs does not show yet, and only if there is one for each job that waits for one. Until then, and
+where Replicate has deleted the input, lists an entry that cannot be read or compared, or has too many to
+read all, the job waits: nothing is sent again while its prediction may exist, and nothing is taken that
+another job would have to send again.
 """
 
 from __future__ import annotations
@@ -64,6 +65,8 @@ _MAX_DOUBT = timedelta(minutes=15)
 # Every active job is due within a day: the longest interval between two checks is two hours.
 _ALL_ACTIVE = timedelta(days=1)
 _MAX_RIVALS = 2000
+# The index that lists active jobs lags. After this time it shows the job that has created a prediction.
+_MAX_INDEX_LAG = timedelta(minutes=2)
 _HIDDEN_VERSION = "hidden"
 _UNRESOLVED_ERROR = (
     "Whether Replicate accepted the request could not be determined. "
@@ -159,6 +162,8 @@ class SubmissionResolver:
         where this job's own may be one that no job adopts: then that would be paid for as well.
         """
         lookalikes = search.lookalikes
+        if not is_last_chance and any(map(self._may_have_unlisted_owner, lookalikes)):
+            return self._wait(job)
         rivals = self._find_rivals(job, lookalikes)
         is_scarce = rivals is None or len(rivals) >= len(lookalikes)
         if (
@@ -175,6 +180,9 @@ class SubmissionResolver:
             return self._finish(self.updater.adopt_prediction(job, build_accepted_change(job, earliest)))
         except ConflictError as error:
             raise StaleChangeError("the job or the owner of the prediction has changed") from error
+
+    def _may_have_unlisted_owner(self, prediction: UpstreamPrediction) -> bool:
+        return self.clock.now() - parse_timestamp(prediction.created_at or "") < _MAX_INDEX_LAG
 
     def _find_rivals(self, job: Job, predictions: Sequence[UpstreamPrediction]) -> Sequence[Job] | None:
         """Return the other jobs of the account that may have created any of these; None if too many to tell.
