@@ -117,6 +117,19 @@ def test_release_of_unknown_limit_changes_nothing(store: DynamoSlotStore) -> Non
     assert store.read("tenant/unknown") == Slots()
 
 
+def test_forgotten_job_has_neither_slot_nor_place(store: DynamoSlotStore) -> None:
+    for name in "ab":
+        store.acquire(TWO, f"acme/{name}", 3)
+    for name in "ab":
+        store.join_line(TWO.name, make_waiting(name))
+
+    for _ in range(2):
+        store.forget(TWO.name, [make_waiting("a")])
+
+    assert store.read(TWO.name) == Slots({"acme/b": 3}, has_line=True)
+    assert store.list_line(TWO.name, count=10) == [make_waiting("b")]
+
+
 def test_line_keeps_its_order(store: DynamoSlotStore) -> None:
     store.acquire(TWO, "acme/a", 1)
     store.join_line(TWO.name, make_waiting("b"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_store import DynamoJobStore
 from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
+from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.usage_store import DynamoUsageStore
+from replicate_proxy.concurrency.remains import leave_limits
 from replicate_proxy.deletion.deleter import JobDeleter
 from replicate_proxy.deletion.sweep import DeletionSweep
 from replicate_proxy.ids import hash_idempotency_key
@@ -94,6 +97,7 @@ class StoredJobs:
         self.store = DynamoDeletionStore(dynamodb, Table.JOBS, self.batches)
         self.deliveries = DynamoDeliveryStore(dynamodb, Table.DELIVERIES, due_shards=8)
         self.idempotency = DynamoIdempotencyStore(dynamodb, Table.JOBS)
+        self.slots = DynamoSlotStore(dynamodb, control_table=Table.CONTROL, jobs_table=Table.JOBS)
         self._usage = DynamoUsageStore(dynamodb, Table.USAGE)
         self.deleter = JobDeleter(self.store, self.clock)
         self.sweep = DeletionSweep(
@@ -102,6 +106,7 @@ class StoredJobs:
             list_prefixes=list_prefixes,
             rows=[DynamoDeliveryRemover(dynamodb, Table.DELIVERIES)],
             late_rows=[DynamoUsageMarkRemover(dynamodb, Table.USAGE)],
+            leave_limits=partial(leave_limits, self.slots),
             clock=self.clock,
         )
 

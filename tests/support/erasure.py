@@ -29,7 +29,6 @@ from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.progress_claims import ControlTableProgressClaims
 from replicate_proxy.aws.secrets import SsmParameter
-from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.aws.tenant_objects import S3TenantObjects
 from replicate_proxy.aws.tenant_rows import DynamoTenantRows
@@ -96,7 +95,6 @@ class StoredTenants(StoredJobs):
         self.accounts = DynamoAccountStore(self.control)
         self.limits = DynamoTenantLimitStore(self.control)
         self.pauses = [DynamoPauseStore(self.control, activity) for activity in PausedActivity]
-        self.slots = DynamoSlotStore(dynamodb, control_table=Table.CONTROL, jobs_table=Table.JOBS)
         self.files = DynamoFileStore(dynamodb, Table.ACCESS)
         self.file_objects = S3FileObjects(s3, BUCKET)
         self.updater = JobUpdater(self.jobs, clock, JobTimeouts())

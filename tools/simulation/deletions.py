@@ -135,6 +135,7 @@ class DeletionInvariants:
             for record in read_items(self._world.aws, table):
                 names = {str(record.get(name)) for name in ("reserved_id", "job_id")}
                 names |= set(f"{record['pk']}#{record.get('sk', '')}".split("#"))
+                names |= {holder.rpartition("/")[2] for holder in record.get("holders", ())}
                 if record["pk"].startswith("PREDICTION#") and names.isdisjoint(kept):
                     # A claim of a prediction that the job did not keep: no record of the job names it.
                     continue

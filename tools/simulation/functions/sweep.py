@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.deletion_store import DynamoDeletionStore
 from replicate_proxy.aws.lease import Lease
 from replicate_proxy.aws.object_remover import S3ObjectRemover
 from replicate_proxy.aws.row_removers import DynamoDeliveryRemover, DynamoUsageMarkRemover
+from replicate_proxy.concurrency.remains import leave_limits
 from replicate_proxy.deletion.deleter import JobDeleter
 from replicate_proxy.deletion.sweep import DeletionSweep
 from replicate_proxy.pauses.pause import PausedActivity
@@ -132,6 +134,7 @@ def _build_deletion_sweep(components: Components) -> DeletionSweep:
         list_prefixes=_list_prefixes,
         rows=[DynamoDeliveryRemover(dynamodb, Table.DELIVERIES)],
         late_rows=[DynamoUsageMarkRemover(dynamodb, Table.USAGE)],
+        leave_limits=partial(leave_limits, components.slots),
         clock=components.clock,
         checkpoint=components.checkpoint,
     )

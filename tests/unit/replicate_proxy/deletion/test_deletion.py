@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from replicate_proxy.aws.job_stream import job_change_from_stream_record
+from replicate_proxy.concurrency.model import Limit, WaitingJob
 from replicate_proxy.errors import ApiError, ConflictError, NotFoundError, RetryableError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.observability import Metric
@@ -48,6 +49,25 @@ def test_deleted_job_leaves_nothing_and_others_keep_everything(stored: StoredJob
     assert stored.list_objects() == objects
     assert stored.jobs.get("acme", other.id) == other
     assert stored.jobs.get("globex", same_key.id) == same_key
+
+
+@pytest.mark.parametrize("batch_id", [None, "b" * 26])
+def test_deleted_job_leaves_no_slot_and_no_place_in_line(stored: StoredJobs, batch_id: str | None) -> None:
+    # Given a job that was granted slots when it had been canceled, and whose places were written after that
+    job = stored.add(entry_name="acme/flux", batch_id=batch_id)
+    if batch_id is not None:
+        stored.jobs.create(job)
+    names = ("tenant/acme", "model/acme/flux")
+    for name in names:
+        assert stored.slots.acquire(Limit(name, 2), f"acme/{job.id}", 3)
+        assert stored.slots.acquire(Limit(name, 2), "acme/other", 3)
+        stored.slots.join_line(name, WaitingJob("acme", job.id, "c-1", is_batched=batch_id is not None))
+
+    stored.deleter.delete("acme", job.id)
+    stored.run_all_passes()
+
+    assert [stored.slots.read(name).holders for name in names] == [{"acme/other": 3}] * 2
+    assert [stored.slots.list_line(name, count=1) for name in names] == [[], []]
 
 
 def test_deleted_job_is_found_by_no_read_at_once(stored: StoredJobs) -> None:
@@ -368,13 +388,13 @@ def test_cost_of_expired_jobs_is_that_of_the_documentation(stored: StoredJobs) -
 
     assert per_job.count("s3.list_objects_v2") == 6
     assert per_job.count("s3.delete_objects") == 6
-    assert per_job.count("dynamodb.get_item") == 1
+    assert per_job.count("dynamodb.get_item") == 2
     assert per_job.count("dynamodb.put_item") == 1
     assert per_job.count("dynamodb.batch_write_item") == 2
     assert per_job.count("dynamodb.delete_item") == 3
 
 
-@pytest.mark.parametrize(("deletes_files", "per_job"), [(False, 12), (True, 20)])
+@pytest.mark.parametrize(("deletes_files", "per_job"), [(False, 13), (True, 21)])
 def test_requests_of_many_expired_jobs_are_those_of_each(
     stored: StoredJobs, deletes_files: bool, per_job: int
 ) -> None:

@@ -114,6 +114,16 @@ class DynamoSlotStore:
     def leave_line(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
         self._lines.delete_jobs(limit_name, jobs)
 
+    def forget(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
+        record = get_record(self._client, self._table, _slots_key(limit_name), "read slots")
+        if not record:
+            # Who joins a line opens it before.
+            return
+        self.leave_line(limit_name, jobs)
+        holders = _slots_from_record(record).holders
+        for holder in holders.keys() & {job.holder for job in jobs}:
+            self.release(limit_name, holder, up_to_revision=holders[holder])
+
     def list_line(self, limit_name: str, *, count: int) -> list[WaitingJob]:
         return self._lines.list_jobs_in_line(limit_name, count)
 

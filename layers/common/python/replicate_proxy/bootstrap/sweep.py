@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.clients import get_client
@@ -31,6 +31,7 @@ from replicate_proxy.bootstrap.jobs import build_job_timeouts, build_job_updater
 from replicate_proxy.bootstrap.redelivery import build_redelivery_service
 from replicate_proxy.bootstrap.replicate import build_prediction_readers
 from replicate_proxy.bootstrap.secrets import load_output_key_secret, load_root_secret
+from replicate_proxy.concurrency.remains import leave_limits
 from replicate_proxy.concurrency.repair import SlotRepair
 from replicate_proxy.deletion.sweep import DeletionSweep
 from replicate_proxy.outputs.storage import list_job_prefixes
@@ -91,6 +92,7 @@ def build_deletion_sweep() -> DeletionSweep:
         list_prefixes=_list_prefixes,
         rows=[DynamoDeliveryRemover(dynamodb, env[DELIVERIES_TABLE])],
         late_rows=[DynamoUsageMarkRemover(dynamodb, env[USAGE_TABLE])],
+        leave_limits=partial(leave_limits, build_slot_store()),
         clock=clock,
         checkpoint=checkpoint,
     )

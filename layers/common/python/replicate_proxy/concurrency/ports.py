@@ -65,6 +65,10 @@ class SlotStore(LineReader, Protocol):
 
     def leave_line(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None: ...
 
+    def forget(self, limit_name: str, jobs: Sequence[WaitingJob]) -> None:
+        """Remove ended jobs from the line and the slots. A limit that never was in use costs a read."""
+        ...
+
     def list_line(self, limit_name: str, *, count: int) -> list[WaitingJob]:
         """Return the first jobs of the line."""
         ...

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from replicate_proxy.concurrency.model import name_model_limit, name_tenant_limit
 from replicate_proxy.jobs.model import TimelineStep
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Deletion:
 
     The passes of the sweep remove objects and deliveries, the last one at `final_at` also the rows by which
     the proxy recognizes what comes late. `deletes_files` is False if the output files outlive the record.
+    `limits` are the concurrency limits that may have a slot or a place in line of the job.
     """
 
     tenant: str
@@ -41,6 +43,7 @@ class Deletion:
     final_at: datetime
     deletes_files: bool = True
     predictions: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
     batch_id: str | None = None
     idempotency_hash: str | None = None
 
@@ -67,6 +70,13 @@ def build_deletion(job: Job, now: datetime, *, is_expired: bool = False) -> Dele
         final_at=final_at,
         deletes_files=job.deletes_files or not is_expired,
         predictions=tuple(dict.fromkeys(job.account.qualify(name) for name in names if name)),
+        limits=_list_limits(job),
         batch_id=job.batch_id,
         idempotency_hash=job.idempotency_hash,
     )
+
+
+def _list_limits(job: Job) -> tuple[str, ...]:
+    """Return all limits that may apply to the job: its record does not name one that it has left."""
+    model_limit = [name_model_limit(job.entry_name)] if job.entry_name else []
+    return (name_tenant_limit(job.tenant), *model_limit)

@@ -47,7 +47,8 @@ class DeletionSweep:
     """Handles due deletions and expired jobs, the longest due first, until none is left or the time is up.
 
     `list_prefixes` returns the prefixes of the objects of a job; `rows` are its rows outside the table of
-    jobs, and `late_rows` those that the last pass removes.
+    jobs, and `late_rows` those that the last pass removes. `leave_limits` removes what is left of it in the
+    concurrency limits.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class DeletionSweep:
         list_prefixes: Callable[[Deletion], Sequence[str]],
         rows: Sequence[RowRemover],
         late_rows: Sequence[RowRemover],
+        leave_limits: Callable[[Deletion], object],
         clock: Clock,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> None:
@@ -66,6 +68,7 @@ class DeletionSweep:
         self._list_prefixes = list_prefixes
         self._rows = rows
         self._late_rows = late_rows
+        self._leave_limits = leave_limits
         self._clock = clock
         self._checkpoint = checkpoint
 
@@ -135,5 +138,6 @@ class DeletionSweep:
             return DeletionOutcome.EMPTIED
         for rows in self._late_rows:
             rows.remove_job(deletion.tenant, deletion.id)
+        self._leave_limits(deletion)
         self._store.remove(deletion)
         return DeletionOutcome.REMOVED
