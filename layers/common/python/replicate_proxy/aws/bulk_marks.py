@@ -35,7 +35,7 @@ class BulkMarks:
         self._table = table
 
     def add(self, operation_id: str, expires_at: int) -> None:
-        self._put({"sk": operation_id, "expires_at": expires_at})
+        self._put({"pk": _RUNNING, "sk": operation_id, "expires_at": expires_at})
 
     def remove(self, operation_id: str) -> None:
         self._delete(operation_id)
@@ -45,7 +45,7 @@ class BulkMarks:
         return [str(record["sk"]) for record in self._iterate("sk < :name", _ERASURE)]
 
     def put_erasure(self, tenant: str, due_at: datetime) -> None:
-        self._put({"sk": f"{_ERASURE}{tenant}", "due_at": format_timestamp(due_at)})
+        self._put(build_erasure_mark(tenant, due_at))
 
     def remove_erasure(self, tenant: str) -> None:
         self._delete(f"{_ERASURE}{tenant}")
@@ -74,8 +74,13 @@ class BulkMarks:
 
     def _put(self, record: dict[str, Any]) -> None:
         with translate_dynamodb_errors("mark operation"):
-            self._client.put_item(TableName=self._table, Item=to_item({"pk": _RUNNING, **record}))
+            self._client.put_item(TableName=self._table, Item=to_item(record))
 
     def _delete(self, name: str) -> None:
         with translate_dynamodb_errors("unmark operation"):
             self._client.delete_item(TableName=self._table, Key=to_item({"pk": _RUNNING, "sk": name}))
+
+
+def build_erasure_mark(tenant: str, due_at: datetime) -> dict[str, str]:
+    """Return the mark of an erasure."""
+    return {"pk": _RUNNING, "sk": f"{_ERASURE}{tenant}", "due_at": format_timestamp(due_at)}

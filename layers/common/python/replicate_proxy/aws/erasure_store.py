@@ -5,7 +5,8 @@
 | ERASURES     | <tenant>         | the last erasure of the tenant, as JSON                         |
 | BULK#RUNNING | ERASURE#<tenant> | while it goes on: when it is due, see `bulk_marks`              |
 
-The mark is written after the erasure, and is due at the same time or before.
+A new erasure is written with its mark in one transaction: without the mark, no worker would find it. Later
+marks are written after the progress, and are due at the same time or before.
 """
 
 from __future__ import annotations
@@ -15,8 +16,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.audit.model import AuditSource
-from replicate_proxy.aws.bulk_marks import BulkMarks
-from replicate_proxy.aws.dynamodb import get_record, put_record
+from replicate_proxy.aws.bulk_marks import BulkMarks, build_erasure_mark
+from replicate_proxy.aws.dynamodb import (
+    get_record,
+    put_record,
+    to_item,
+    to_value,
+    translate_dynamodb_errors,
+)
 from replicate_proxy.clock import (
     format_optional_timestamp,
     format_timestamp,
@@ -31,6 +38,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 _PARTITION = "ERASURES"
 _PLAIN_VALUES = ("tenant", "key_id", "correlation_id", "position", "cursor", "found", "unfinished")
@@ -46,9 +54,23 @@ class DynamoErasureStore:
         self._marks = BulkMarks(client, table)
 
     def create(self, erasure: Erasure) -> Erasure:
-        condition = "attribute_not_exists(pk) OR is_completed = :yes"
-        created = self._save(erasure, condition, {":yes": True})
-        self._mark(created)
+        created = replace(erasure, revision=erasure.revision + 1)
+        put: TransactWriteItemTypeDef = {
+            "Put": {
+                "TableName": self._table,
+                "Item": to_item(_build_record(created)),
+                "ConditionExpression": "attribute_not_exists(pk) OR is_completed = :yes",
+                "ExpressionAttributeValues": {":yes": to_value(True)},
+            }
+        }
+        mark: TransactWriteItemTypeDef = {
+            "Put": {
+                "TableName": self._table,
+                "Item": to_item(build_erasure_mark(created.tenant, created.due_at)),
+            }
+        }
+        with translate_dynamodb_errors("create erasure"):
+            self._client.transact_write_items(TransactItems=[put, mark])
         return created
 
     def get(self, tenant: str) -> Erasure | None:
@@ -56,7 +78,15 @@ class DynamoErasureStore:
         return _erasure_from_record(record) if record else None
 
     def replace(self, erasure: Erasure) -> Erasure:
-        saved = self._save(erasure, "revision = :revision", {":revision": erasure.revision})
+        saved = replace(erasure, revision=erasure.revision + 1)
+        put_record(
+            self._client,
+            self._table,
+            _build_record(saved),
+            "save erasure",
+            condition="revision = :revision",
+            values={":revision": erasure.revision},
+        )
         self._mark(saved)
         return saved
 
@@ -78,19 +108,17 @@ class DynamoErasureStore:
     def _mark(self, erasure: Erasure) -> None:
         self._marks.put_erasure(erasure.tenant, erasure.due_at)
 
-    def _save(self, erasure: Erasure, condition: str, values: Mapping[str, Any]) -> Erasure:
-        saved = replace(erasure, revision=erasure.revision + 1)
-        is_completed = saved.status is ErasureStatus.COMPLETED
-        expires_at = saved.completed_at + REPORT_RETENTION if saved.completed_at else None
-        record = {
-            **_build_key(saved.tenant),
-            "erasure": json.dumps(_describe(saved)),
-            "revision": saved.revision,
-            "is_completed": is_completed or None,
-            "expires_at": int(expires_at.timestamp()) if expires_at else None,
-        }
-        put_record(self._client, self._table, record, "save erasure", condition=condition, values=values)
-        return saved
+
+def _build_record(erasure: Erasure) -> dict[str, Any]:
+    is_completed = erasure.status is ErasureStatus.COMPLETED
+    expires_at = erasure.completed_at + REPORT_RETENTION if erasure.completed_at else None
+    return {
+        **_build_key(erasure.tenant),
+        "erasure": json.dumps(_describe(erasure)),
+        "revision": erasure.revision,
+        "is_completed": is_completed or None,
+        "expires_at": int(expires_at.timestamp()) if expires_at else None,
+    }
 
 
 def _build_key(tenant: str) -> dict[str, str]:

@@ -143,6 +143,27 @@ def run_with_crash(crash_at: int | None) -> dict[str, int] | None:
     return dict(erasure.removed)
 
 
+def test_request_that_ends_at_any_call_erases_nothing_or_all() -> None:
+    """An erasure that exists goes on, also if the operator was told nothing and does not ask again."""
+    outcomes = set()
+    for end_at in range(1, MAX_CALLS):
+        stored = StoredTenants()
+        stored.add_tenant("acme", event_count=1)
+        stored.aws.gate = CallCounter(crash_at=end_at)
+        try:
+            stored.start()
+        except Crash:
+            stored.aws.gate = stored.perform_alone
+        else:
+            break
+        exists = stored.erasures.get("acme") is not None
+        outcomes.add(exists)
+        if exists:
+            stored.work_until_completed()
+            assert stored.list_all("acme") == set(), f"end at call {end_at}"
+    assert outcomes == {False, True}
+
+
 def test_failed_call_is_repeated_by_the_next_run(stored: StoredTenants) -> None:
     stored.start()
     counter = CallCounter(crash_at=9, fails_with=make_client_error("InternalServerError"))
