@@ -135,8 +135,9 @@ class Invariants:
     def _check_job_write(self, old: Item | None, new: Item | None) -> None:
         if new is not None and "lease_until" not in new:
             key = (new["tenant"]["S"], new["id"]["S"])
-            if self._harvesters.get(key) is self._world.scheduler.current:
-                # A harvester that pauses after this write, before its checkpoint, has given up its lease.
+            if self._world.scheduler.current in {self._harvesters.get(key), None}:
+                # A harvester that pauses after this write, before its checkpoint, has given up its lease. So
+                # has one whose write takes effect while it still waits for the response.
                 self._harvesters.pop(key, None)
         if new is None:
             self._check_deletion(old or {})
