@@ -25,6 +25,7 @@ from replicate_proxy.jobs.model import (
     ReportChannel,
 )
 from replicate_proxy.model_entries.entry import ModelEntry
+from replicate_proxy.services.cancel import JobCanceler
 from tests.support.aws import USAGE_TABLE
 from tests.support.builders import make_job
 from tests.support.clock import NOW
@@ -99,6 +100,17 @@ class TestCancel:
         code, problem = act(admin_api, job, "cancel")
 
         assert (code, text in problem["detail"]) == (409, True)
+        assert find_records(admin_api, job)[0]["outcome"] == "refused"
+
+    def test_job_that_ends_before_its_cancel_is_recorded_says_so(
+        self, admin_api: AdminApi, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = add_job(admin_api, S.PROCESSING)
+        monkeypatch.setattr(JobCanceler, "request_cancel", lambda _, job: replace(job, status=S.FAILED))
+
+        code, problem = act(admin_api, job, "cancel")
+
+        assert (code, problem["detail"]) == (409, "The job has ended as failed, nothing runs")
         assert find_records(admin_api, job)[0]["outcome"] == "refused"
 
 

@@ -75,9 +75,11 @@ class JobActions:
         with self.audit.change(
             AuditAction.CANCEL_JOB, build_job_target(tenant, job_id), tenant=tenant, before=describe_job(job)
         ) as change:
-            if job.is_terminal:
-                raise NothingToDoError("Job has ended", f"The job has ended as {job.status}, nothing runs")
+            _require_unfinished(job)
             job = self.canceler.request_cancel(job)
+            if job.status is not JobStatus.CANCELED:
+                # It may have ended meanwhile.
+                _require_unfinished(job)
             if job.status is JobStatus.HARVESTING:
                 raise ApiError(
                     409,
@@ -165,6 +167,12 @@ class JobActions:
                 f"The files are being fetched; try again after {format_timestamp(job.lease_until)}",
             )
         return left
+
+
+def _require_unfinished(job: Job) -> None:
+    """Raise NothingToDoError if the job has ended."""
+    if job.is_terminal:
+        raise NothingToDoError("Job has ended", f"The job has ended as {job.status}, nothing runs")
 
 
 def find_job(jobs: JobReader, tenant: str, job_id: str) -> Job:
