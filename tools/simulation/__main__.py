@@ -36,6 +36,8 @@ _DELETE_SHARE = 0.3
 _RETRY_SHARE = 0.5
 _BATCH_SHARE = 0.2
 _PAUSE_SHARE = 0.25
+_ERASURE_SHARE = 0.1
+_BULK_SHARE = 0.1
 _SEARCHES = 6
 _PROGRESS_SECONDS = 60.0
 
@@ -89,6 +91,8 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         delete_share=_DELETE_SHARE,
         batch_share=_BATCH_SHARE,
         pause_share=_PAUSE_SHARE,
+        erasure_share=_ERASURE_SHARE,
+        bulk_share=_BULK_SHARE,
         searches=_SEARCHES,
         is_storm=options.storm,
     )

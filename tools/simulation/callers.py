@@ -66,9 +66,10 @@ class Callers:
         self._has_budgets = has_budgets
         self._has_limits = has_limits
 
-    def run(self) -> None:
+    def run(self, tenant: str | None = None) -> None:
+        """Create a job or a batch, of one of the tenants."""
         source = self._random
-        tenant = source.choice(TENANTS)
+        tenant = tenant or source.choice(TENANTS)
         has_budget = self._has_budgets and tenant == BUDGETED_TENANT
         principal = Principal(tenant, "key-1", has_budget=has_budget)
         if source.random() < 0.06:
@@ -147,18 +148,22 @@ class Callers:
                 self._world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
             except ApiError as error:
-                self._expect_refusal(error, [request], is_first=attempt == 0)
+                self._expect_refusal(error, [request], principal, is_first=attempt == 0)
                 return None
             self._invariants.accept(result.job)
             return result.job
         return None
 
-    def _expect_refusal(self, error: ApiError, requests: list[JobRequest], *, is_first: bool) -> None:
-        """Raise the error, unless a budget is spent or an input is invalid.
+    def _expect_refusal(
+        self, error: ApiError, requests: list[JobRequest], principal: Principal, *, is_first: bool
+    ) -> None:
+        """Raise the error, unless a budget is spent, an input is invalid or the tenant is being erased.
 
         Where an earlier attempt had an unknown outcome, its write may take effect later.
         """
         if error.status == HTTPStatus.PAYMENT_REQUIRED:
+            return
+        if error.status == HTTPStatus.FORBIDDEN and principal.tenant in self._invariants.erased_tenants:
             return
         if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
             raise error
@@ -172,12 +177,12 @@ class Callers:
         key = self._name
         for attempt in range(_MAX_CREATE_ATTEMPTS):
             try:
-                state = self._world.call_api(lambda ingest: ingest.batches.create(requests, principal, key))
+                state = self._world.call_api(lambda ingest: ingest.create_batch(requests, principal, key))
             except ServiceUnavailableError:
                 self._world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
             except ApiError as error:
-                self._expect_refusal(error, requests, is_first=attempt == 0)
+                self._expect_refusal(error, requests, principal, is_first=attempt == 0)
                 return
             for job in state.jobs:
                 self._invariants.accept(job)

@@ -107,7 +107,8 @@ class DeletionInvariants:
     def _check_mark(self, job: Job) -> None:
         key = (job.tenant, job.id)
         is_expired = job.delete_at is not None and job.delete_at <= self._world.clock.now()
-        if not job.is_terminal or not (is_expired or key in self.requested):
+        is_requested = key in self.requested or job.tenant in self._invariants.erased_tenants
+        if not job.is_terminal or not (is_expired or is_requested):
             self._invariants.report(_TOO_EARLY, f"{key} is {job.status}, kept until {job.delete_at}")
 
     def _check_end_of_deletion(self, old: Item, new: Item | None) -> None:
@@ -120,6 +121,8 @@ class DeletionInvariants:
 
     def _check_object(self, name: str, _old: StoredObject | None, new: StoredObject | None) -> None:
         kind, tenant, job_id = name.split("/")[:3]
+        if tenant in self._invariants.erased_tenants:
+            return
         if kind in {"batches", "files"} or self._world.truth.is_large_batch(tenant, job_id):
             return
         if new is None and (tenant, job_id) not in self._world.truth.deleted_jobs:

@@ -89,7 +89,12 @@ class DeliveryInvariants:
 
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
         actor = self._world.scheduler.current
-        if table != Table.DELIVERIES or new is None or actor is None:
+        if table != Table.DELIVERIES or actor is None:
+            return
+        if new is None:
+            # Only an erasure removes receivers, also while a request is sent.
+            for token in _read_slots(old or {}):
+                self._slots.pop(token, None)
             return
         kind = new["sk"]["S"].partition("#")[0]
         if kind == "DELIVERY" and old is None:

@@ -10,6 +10,7 @@ from tools.simulation.functions.batches import build_batch_worker
 from tools.simulation.functions.components import Components
 from tools.simulation.functions.deliveries import build_deliver
 from tools.simulation.functions.dispatch import build_dispatch
+from tools.simulation.functions.operation_worker import build_operation_worker
 from tools.simulation.functions.reports import build_reports
 from tools.simulation.functions.stream_consumers import build_notify, build_usage
 from tools.simulation.lambda_service import (
@@ -21,7 +22,7 @@ from tools.simulation.lambda_service import (
     StreamSource,
 )
 from tools.simulation.observation import Queues, observe_writes
-from tools.simulation.resources import BATCH_FUNCTION, STACK, Queue, Table
+from tools.simulation.resources import ADMIN_FUNCTION, BATCH_FUNCTION, STACK, Queue, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # As in template.yaml
 _TIMEOUTS = {
+    "admin-work": 29.0,
     "batch": 300.0,
     "batch-dispatch": 60.0,
     "dispatch": 60.0,
@@ -75,7 +77,7 @@ class EventSources:
         self._notify_pool = build_pool(build_notify)
         self._usage_pool = build_pool(build_usage)
         self._connect_queues()
-        self._connect_batches()
+        self._connect_workers()
         self.streams = self._connect_streams()
         if counts_usage:
             self.streams += self._connect_usage()
@@ -111,19 +113,32 @@ class EventSources:
             Queue.NOTIFY: self._build_source(Queue.NOTIFY, "deliver", build_deliver, self._handlers.deliver),
         }
 
-    def _connect_batches(self) -> None:
-        self.batch_worker = AsynchronousFunction(
-            scheduler=self._scheduler,
-            function="batch",
-            pool=self._build_pool(build_batch_worker),
-            handle=self._handlers.work_on_batches,
-            timeout_seconds=_TIMEOUTS["batch"],
-            draw_delays=self._anomalies.invocation_delays,
-        )
-        self._aws.functions.register(BATCH_FUNCTION, lambda _event: None)
-        self._aws.functions.on_asynchronous = self.batch_worker.accept
+    def _connect_workers(self) -> None:
+        """Connect the functions that are invoked asynchronously, the admin function only for its worker."""
+        self.batch_worker = self._build_worker("batch", build_batch_worker, self._handlers.work_on_batches)
+        workers = {
+            BATCH_FUNCTION: self.batch_worker,
+            ADMIN_FUNCTION: self._build_worker(
+                "admin-work", build_operation_worker, self._handlers.work_on_operations
+            ),
+        }
+        for function in workers:
+            self._aws.functions.register(function, lambda _event: None)
+        self._aws.functions.on_asynchronous = lambda call: workers[call.function].accept(call)
         # The parts of results are small, too.
         self._aws.s3.min_part_bytes = 1
+
+    def _build_worker(
+        self, function: str, build: Callable[[Components], Any], handle: Callable[[Any], None]
+    ) -> AsynchronousFunction:
+        return AsynchronousFunction(
+            scheduler=self._scheduler,
+            function=function,
+            pool=self._build_pool(build),
+            handle=handle,
+            timeout_seconds=_TIMEOUTS[function],
+            draw_delays=self._anomalies.invocation_delays,
+        )
 
     def _build_source(
         self,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from replicate_proxy.batches.worker import BatchWorker
+    from tools.simulation.functions.operation_worker import OperationWorker
     from tools.simulation.functions.reports import Reports
     from tools.simulation.functions.stream_consumers import Notify, Usage
     from tools.simulation.functions.sweep import Sweep
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _SWEEP_RESERVED = timedelta(seconds=8)
 _BATCH_RESERVED = timedelta(seconds=20)
+_OPERATION_RESERVED = timedelta(seconds=8)
 _DISPATCH_RESERVED_SECONDS = 5.0
 
 
@@ -55,6 +57,13 @@ class Handlers:
     def work_on_batches(self, worker: BatchWorker) -> None:
         worker.run(self._clock.now() + timedelta(seconds=self._calculate_seconds_left()) - _BATCH_RESERVED)
 
+    def work_on_operations(self, worker: OperationWorker) -> None:
+        now = self._clock.now()
+        end = now + timedelta(seconds=self._calculate_seconds_left())
+        deadline = end - _OPERATION_RESERVED
+        worker.erasures.run(now + (deadline - now) / 2, lease_until=end)
+        worker.bulk.run(deadline, lease_until=end)
+
     def notify(self, notify: Notify, records: Sequence[Mapping[str, Any]]) -> int | None:
         changes, indexes = [], []
         for index, record in enumerate(records):
@@ -75,8 +84,8 @@ class Handlers:
         with sweep.lease.hold(until=end) as is_free:
             if not is_free:
                 return
-            if sweep.start_batches is not None:
-                sweep.start_batches()
+            for start in sweep.start_workers:
+                start()
             sweep.run.run(now, end - _SWEEP_RESERVED)
 
     def _calculate_seconds_left(self) -> float:

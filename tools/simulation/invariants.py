@@ -74,6 +74,8 @@ class Invariants:
         self.refused_callers: set[str] = set()
         self.keyed_callers: set[str] = set()
         self.canceled_by_caller: set[JobKey] = set()
+        # Whose erasure an operator has asked for.
+        self.erased_tenants: set[str] = set()
         self.endpoints: dict[JobKey, bool] = {}
         self.transitions: set[tuple[str, str]] = set()
         self.when_jobs_ended: list[Callable[[], None]] = []
@@ -360,7 +362,8 @@ class Invariants:
             job = jobs.get(key)
             if prediction.status != "succeeded" or job is None or job.status is JobStatus.SUCCEEDED:
                 continue
-            if key not in self.canceled_by_caller and not self._is_excused(job):
+            is_canceled = key in self.canceled_by_caller or job.tenant in self.erased_tenants
+            if not is_canceled and not self._is_excused(job):
                 self.report(
                     "a paid result is not dropped",
                     f"{key} is {job.status} ({job.error}), {prediction.id} succeeded",

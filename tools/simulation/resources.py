@@ -8,6 +8,7 @@ STACK = "simulation"
 BUCKET = "DataBucket"
 BUS = f"{STACK}-bus"
 BATCH_FUNCTION = f"{STACK}-batch"
+ADMIN_FUNCTION = f"{STACK}-admin"
 # Each sweep reads every shard of the indexes of due times: fewer than in a deployed stack.
 DUE_SHARDS = 2
 

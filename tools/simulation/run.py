@@ -17,12 +17,14 @@ from tools.simulation.batch_invariants import BatchInvariants
 from tools.simulation.batches import BatchCallers
 from tools.simulation.breaker_invariants import BreakerInvariants
 from tools.simulation.budget_invariants import BUDGETED_TENANT, BudgetInvariants
+from tools.simulation.bulk_operations import BulkInvariants, BulkOperators
 from tools.simulation.callers import TENANTS
 from tools.simulation.concurrency_invariants import ConcurrencyInvariants
 from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
 from tools.simulation.deletions import DeletionInvariants, DeletionOwners
 from tools.simulation.delivery_invariants import DeliveryInvariants
+from tools.simulation.erasures import ErasureInvariants, ErasureOperator
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.functions.components import Features
 from tools.simulation.input_invariants import InputInvariants
@@ -67,7 +69,8 @@ class RunSettings:
     time, and of the predictions start slowly. Operators retry `retry_share` of the failed and canceled jobs.
     Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many. If `batch_share`
     is not 0, there are large batches, with that share of `jobs` as lines in addition to the other jobs.
-    `pause_share` of the seeds have operators who pause predictions and deliveries.
+    `pause_share` of the seeds have operators who pause predictions and deliveries, `erasure_share` a tenant
+    that is erased, and `bulk_share` bulk operations.
     Callers search their predictions `searches` times. In a storm, few kinds of faults are very frequent.
     Violations of the guarantees in `ignored` do not stop the run.
     """
@@ -84,6 +87,8 @@ class RunSettings:
     delete_share: float = 0.0
     batch_share: float = 0.0
     pause_share: float = 0.0
+    erasure_share: float = 0.0
+    bulk_share: float = 0.0
     searches: int = 0
     is_storm: bool = False
     keeps_steps: bool = False
@@ -168,12 +173,21 @@ def run_seed(
 
 
 def _draw_features(seed: int, settings: RunSettings) -> Features:
+    """Draw each feature by itself, so that another share of one does not change the seeds without it."""
+
+    def draw(name: str, share: float) -> bool:
+        return random.Random(f"{seed}/{name}").random() < share
+
+    has_erasures = draw("erasures", settings.erasure_share)
+    has_bulk_operations = draw("bulk", settings.bulk_share)
     return Features(
-        has_limits=random.Random(f"{seed}/limits").random() < settings.limited_share,
+        has_limits=draw("limits", settings.limited_share),
         has_own_accounts=settings.own_account_share > 0,
-        has_deletions=settings.delete_share > 0,
+        has_deletions=settings.delete_share > 0 or has_erasures or has_bulk_operations,
         has_batches=settings.batch_share > 0,
-        has_pauses=random.Random(f"{seed}/pauses").random() < settings.pause_share,
+        has_pauses=draw("pauses", settings.pause_share),
+        has_erasures=has_erasures,
+        has_bulk_operations=has_bulk_operations,
     )
 
 
@@ -189,6 +203,10 @@ def _start_actors(
     if world.features.has_pauses:
         PauseOperators(world, invariants, tenants=TENANTS, seconds=settings.fault_seconds / 2).start()
     _start_operators(seed, settings, world, invariants)
+    if world.features.has_erasures:
+        ErasureInvariants(world, invariants)
+        operator = ErasureOperator(world, invariants, workload.callers, seconds=settings.fault_seconds / 3)
+        operator.start(jobs=settings.jobs // 4)
     batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
     if world.features.has_batches:
         BatchCallers(world, batches, settings, tenants=TENANTS).start()
@@ -219,8 +237,13 @@ def _start_operators(seed: int, settings: RunSettings, world: World, invariants:
     keys = KeyInvariants(world, invariants)
     if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0:
         AuditInvariants(world, invariants).start()
-    if settings.delete_share > 0:
-        DeletionOwners(world, DeletionInvariants(world, invariants), share=settings.delete_share).start()
+    if world.features.has_deletions:
+        deletions = DeletionInvariants(world, invariants)
+        if settings.delete_share > 0:
+            DeletionOwners(world, deletions, share=settings.delete_share).start()
+        if world.features.has_bulk_operations:
+            BulkInvariants(world, invariants, deletions)
+            BulkOperators(world, tenants=TENANTS, seconds=settings.fault_seconds / 2).start()
     if settings.retry_share > 0:
         RetryOperators(world, invariants, share=settings.retry_share).start()
     KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()

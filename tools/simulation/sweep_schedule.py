@@ -70,6 +70,7 @@ class SweepSchedule:
             has_due_entry(self._aws, Table.JOBS, "by_due", before=format_timestamp(soon))
             or has_due_entry(self._aws, Table.DELIVERIES, "by_due", before=next_minute)
             or self.has_due_batch(soon)
+            or self.has_operation(soon)
             or self.has_line()
         )
 
@@ -78,6 +79,15 @@ class SweepSchedule:
             return False
         marks = self._aws.dynamodb.tables[Table.JOBS].read_partition("BATCHES#DUE")
         return any(mark["sk"]["S"] < format_timestamp(before) for mark in marks)
+
+    def has_operation(self, before: datetime | None = None) -> bool:
+        """Return whether an erasure or a bulk operation goes on, or is due before that time."""
+        if not self._features.has_operations:
+            return False
+        marks = self._aws.dynamodb.tables[Table.JOBS].read_partition("BULK#RUNNING")
+        return any(
+            before is None or mark.get("due_at", {"S": ""})["S"] <= format_timestamp(before) for mark in marks
+        )
 
     def has_line(self) -> bool:
         """Return whether jobs may be waiting for a slot."""

@@ -42,16 +42,13 @@ class Workload:
         self._has_budgets = has_budgets
         self._limits = limits
 
+        self.callers = Callers(
+            world, invariants, settings, has_budgets=has_budgets, has_limits=limits is not None
+        )
+
     def start(self, source: random.Random) -> None:
         """Schedule all actors."""
-        world = self._world
-        callers = Callers(
-            world,
-            self._invariants,
-            self._settings,
-            has_budgets=self._has_budgets,
-            has_limits=self._limits is not None,
-        )
+        world, callers = self._world, self.callers
         endpoint_owners = EndpointOwners(world, self._invariants)
         operators = StackOperators(world, arrival_seconds=self._arrival_seconds)
         for tenant in TENANTS:

@@ -208,6 +208,7 @@ class World:
             and not has_due_entry(self.aws, Table.DELIVERIES, "by_due", before="9")
             and not self.sweep_schedule.has_due_batch(before_retention_ends)
             and not self.sweep_schedule.has_line()
+            and not self.sweep_schedule.has_operation()
             and not any(self.queues.count(queue) for queue in Queue)
             and not any(source.has_backlog for source in self.event_sources.streams)
         )

@@ -58,6 +58,13 @@ class Features:
     has_own_accounts: bool = False
     has_deletions: bool = False
     has_pauses: bool = False
+    has_erasures: bool = False
+    has_bulk_operations: bool = False
+
+    @property
+    def has_operations(self) -> bool:
+        """Whether the admin function has work that it does page by page."""
+        return self.has_erasures or self.has_bulk_operations
 
 
 class Components:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.auth.tenants import Tenant
 from replicate_proxy.services.batches import BatchService
 from replicate_proxy.services.cancel import JobCanceler
 from replicate_proxy.services.ingest import JobCreator, JobFactory
@@ -17,10 +18,14 @@ from tools.simulation.functions.job_creation import (
     build_idempotency_store,
     build_input_check,
     build_streams,
+    build_tenant_finder,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.services.batch_reader import BatchState
     from replicate_proxy.services.ingest import CreateResult, JobRequest
     from replicate_proxy.services.large_batches import LargeBatchService
     from tools.simulation.functions.components import Components
@@ -37,13 +42,19 @@ class Ingest:
     batches: BatchService
     large_batches: LargeBatchService
     stream_waiter: StreamUrlWaiter | None = None
+    find_tenant: Callable[[str], Tenant] = Tenant
 
     def create(self, request: JobRequest, principal: Principal) -> CreateResult:
         """Create a job as the route does: with streams, it waits for that of the prediction."""
+        self.find_tenant(principal.tenant).check_not_erasing()
         result = self.creator.create(request, principal)
         if self.stream_waiter is not None:
             self.stream_waiter.wait(result.job)
         return result
+
+    def create_batch(self, requests: Sequence[JobRequest], principal: Principal, key: str) -> BatchState:
+        self.find_tenant(principal.tenant).check_not_erasing()
+        return self.batches.create(requests, principal, key)
 
 
 def build_ingest(components: Components) -> Ingest:
@@ -85,4 +96,5 @@ def build_ingest(components: Components) -> Ingest:
         batches,
         build_batch_service(components),
         stream_waiter if components.plan.streams_enabled else None,
+        build_tenant_finder(components),
     )

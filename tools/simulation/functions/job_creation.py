@@ -1,12 +1,14 @@
-"""What creates jobs: the check of inputs, budgets, stores, and URLs of streams."""
+"""What creates jobs: settings of tenants, the check of inputs, budgets, stores, and URLs of streams."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from replicate_proxy.auth.tenants import CachedTenants, Tenant
 from replicate_proxy.aws.batch_store import DynamoBatchStore
 from replicate_proxy.aws.budget_store import DynamoBudgetedJobs
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
+from replicate_proxy.aws.tenant_store import DynamoTenantStore
 from replicate_proxy.budgets.alerts import BudgetAlerts
 from replicate_proxy.budgets.gate import BudgetGate
 from replicate_proxy.services.cost_bounds import CostBounds
@@ -24,8 +26,18 @@ from tools.simulation.functions.replicate_access import (
 from tools.simulation.resources import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.services.input_check import CheckInput
     from tools.simulation.functions.components import Components
+
+
+def build_tenant_finder(components: Components) -> Callable[[str], Tenant]:
+    """Return how functions read the settings of a tenant, which only runs with erasures do."""
+    if not components.features.has_erasures:
+        return Tenant
+    store = DynamoTenantStore(components.aws.client("dynamodb"), Table.ACCESS)
+    return CachedTenants(store, components.clock).get_known
 
 
 def build_streams(components: Components) -> KnownStreams:

@@ -1,13 +1,17 @@
-"""What operators do: API keys, accounts of tenants, retries of jobs."""
+"""What operators do: API keys, accounts of tenants, retries of jobs, and operations on many of them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.api_gateway import ApiGateway
+from replicate_proxy.aws.bulk_marks import BulkMarks
+from replicate_proxy.aws.invocations import AsyncInvocation
 from replicate_proxy.aws.secrets import SsmParameter
+from replicate_proxy.background_worker import start_worker
 from replicate_proxy.operations.accounts import AccountService
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.keys import KeyService
@@ -15,13 +19,17 @@ from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.functions.components import DIGEST_KEY, Components
-from tools.simulation.functions.job_creation import build_budget_gate
+from tools.simulation.functions.job_creation import build_budget_gate, build_tenant_finder
 from tools.simulation.functions.replicate_access import (
     build_client,
     build_replicate_client,
     name_secret,
     name_token,
 )
+from tools.simulation.resources import ADMIN_FUNCTION, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def build_keys(components: Components) -> KeyService:
@@ -61,10 +69,23 @@ def build_retries(components: Components) -> JobRetries:
         budgets=build_budget_gate(components),
         checkpoint=components.checkpoint,
     )
+    parser = JobRequestParser(ParserSettings(), lambda *_: None, find_tenant=build_tenant_finder(components))
     return JobRetries(
         jobs=components.jobs,
         documents=components.documents,
         creator=creator,
-        build_request=JobRequestParser(ParserSettings(), lambda *_: None).parse_retry,
+        build_request=parser.parse_retry,
         audit=components.audit,
     )
+
+
+def build_operation_starter(components: Components) -> AsyncInvocation:
+    """Return what starts the worker of erasures and bulk operations."""
+    return AsyncInvocation(components.aws.client("lambda"), ADMIN_FUNCTION, {"task": "work"})
+
+
+def build_operation_restarter(components: Components) -> Callable[[], None]:
+    """Return what the sweep does: start that worker if it has something to do."""
+    marks = BulkMarks(components.aws.client("dynamodb"), Table.JOBS)
+    starter = build_operation_starter(components)
+    return lambda: start_worker(starter, has_work=lambda: marks.has_work(components.clock.now()))

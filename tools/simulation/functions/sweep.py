@@ -25,6 +25,7 @@ from tools.simulation.functions.batches import build_batch_starter
 from tools.simulation.functions.concurrency import build_repair
 from tools.simulation.functions.deliveries import build_redelivery
 from tools.simulation.functions.job_creation import build_batch_store
+from tools.simulation.functions.operators import build_operation_restarter
 from tools.simulation.functions.replicate_access import build_readers
 from tools.simulation.resources import BUCKET, Table
 
@@ -43,7 +44,7 @@ class Sweep:
     """The sweep function: what it runs, and the lease that excludes a second one."""
 
     lease: Lease
-    start_batches: Callable[[], None] | None
+    start_workers: Sequence[Callable[[], None]]
     run: SweepRun
 
 
@@ -71,7 +72,11 @@ def build_sweep(components: Components) -> Sweep:
         sleep=components.scheduler.sleep,
     )
     lease = Lease(components.control_table(), "sweep", components.clock)
-    start_batches = build_batch_starter(components) if components.features.has_batches else None
+    start_workers = []
+    if components.features.has_operations:
+        start_workers.append(build_operation_restarter(components))
+    if components.features.has_batches:
+        start_workers.append(build_batch_starter(components))
     slots = build_repair(components)
     deletions = _build_deletion_sweep(components)
     run = SweepRun(
@@ -81,7 +86,7 @@ def build_sweep(components: Components) -> Sweep:
         build_deletions=lambda: deletions,
         clock=components.clock,
     )
-    return Sweep(lease, start_batches, run)
+    return Sweep(lease, start_workers, run)
 
 
 def _build_reconciler(components: Components) -> Reconciler:

@@ -11,6 +11,7 @@ from tools.simulation.mutants.deletions import DELETION_MUTANTS
 from tools.simulation.mutants.deliveries import DELIVERY_MUTANTS
 from tools.simulation.mutants.jobs import JOB_MUTANTS
 from tools.simulation.mutants.money import MONEY_MUTANTS
+from tools.simulation.mutants.operations import OPERATION_MUTANTS
 from tools.simulation.mutants.pauses import PAUSE_MUTANTS
 from tools.simulation.mutants.reads import RESULT_MUTANTS, SEARCH_MUTANTS
 from tools.simulation.mutants.submissions import SUBMISSION_MUTANTS
@@ -26,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *ACCESS_MUTANTS,
     *MONEY_MUTANTS,
     *DELETION_MUTANTS,
+    *OPERATION_MUTANTS,
     *PAUSE_MUTANTS,
     *BATCH_MUTANTS,
     *RESULT_MUTANTS,
