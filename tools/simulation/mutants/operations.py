@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws import erasure_store
 from replicate_proxy.aws.dynamodb import put_record
 from replicate_proxy.aws.erasure_store import DynamoErasureStore
+from replicate_proxy.aws.tenant_objects import S3TenantObjects
 from replicate_proxy.operations.bulk.model import BulkOperation
 from replicate_proxy.operations.erasure import model as erasure_model
 from replicate_proxy.operations.erasure.model import Erasure, ErasureStatus
@@ -60,9 +61,16 @@ def _end_without_cancel(_self: Any, job: Any) -> Any:
     return job
 
 
+def _read_objects_of_all_tenants(self: Any, tenant: str, cursor: Any, *, is_last_pass: bool) -> Any:
+    folder = self._build_prefix(tenant).removesuffix(f"{tenant}/")
+    place = S3TenantObjects(self._client, self._bucket, self._kind, lambda _: folder)
+    return _read_objects(place, tenant, cursor, is_last_pass=is_last_pass)
+
+
 _end_pass: Callable[..., Erasure] = Erasure.end_pass
 _record: Callable[..., BulkOperation] = BulkOperation.record
 _list_matches: Callable[..., Any] = JobSearch.list_matches
+_read_objects: Callable[..., Any] = S3TenantObjects.read
 
 OPERATION_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -87,6 +95,13 @@ OPERATION_MUTANTS: tuple[Mutant, ...] = (
         ((StoredTenantPredictions, "_end", _end_without_cancel),),
         mix=_SLOW,
         settings=_WITH_ERASURES,
+    ),
+    Mutant(
+        "an erasure removes the objects of all tenants",
+        "an erasure removes nothing of others",
+        ((S3TenantObjects, "read", _read_objects_of_all_tenants),),
+        # Other checks notice it as well.
+        settings=replace(_WITH_ERASURES, ignored=frozenset({"nothing is deleted early"})),
     ),
     Mutant(
         "a bulk operation passes over a job after each slice",
