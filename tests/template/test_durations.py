@@ -87,7 +87,9 @@ def test_change_without_result_is_not_closed_while_its_function_runs() -> None:
 
 def test_functions_of_the_simulation_have_the_timeouts_of_the_template() -> None:
     simulated = {**event_sources._TIMEOUTS, "sweep": sweep_schedule._SWEEP_TIMEOUT_SECONDS}
-    by_function = {name.removeprefix("batch-"): seconds for name, seconds in simulated.items()}
+    by_function = {
+        name.removeprefix("batch-").removesuffix("-work"): seconds for name, seconds in simulated.items()
+    }
 
     assert len(by_function) == len(simulated) - 1  # dispatch has two queues
     for name, seconds in by_function.items():
