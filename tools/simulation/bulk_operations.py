@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.audit.actor import acting_as
-from replicate_proxy.audit.model import Actor
 from replicate_proxy.errors import ApiError, ProxyError
 from replicate_proxy.jobs.job_filter import JobFilter
 from replicate_proxy.jobs.model import JobStatus
@@ -16,6 +13,7 @@ from replicate_proxy.operations.bulk.model import BulkAction, BulkStatus
 from tools.simulation.functions.bulk_operations import build_bulk_service
 from tools.simulation.observation import observe_writes, read_items
 from tools.simulation.resources import Table
+from tools.simulation.retries import report_repeated_retries
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
@@ -53,25 +51,23 @@ class BulkOperators:
 
     def _operate(self) -> None:
         """Confirm what matches, again if that has changed meanwhile."""
-        actor = self._world.scheduler.actor
-        source = actor.random
+        source = self._world.scheduler.actor.random
         action = source.choice(_ACTIONS)
         job_filter = JobFilter(tenant=source.choice(self._tenants))
         service = build_bulk_service(self._world.components)
 
         def act() -> None:
-            with acting_as(Actor(key_id=actor.name)):
-                matches = service.preview(action, job_filter).matches
-                service.start(action, job_filter, len(matches.entries))
+            matches = service.preview(action, job_filter).matches
+            service.start(action, job_filter, len(matches.entries))
 
         for _ in range(_MAX_ATTEMPTS):
             try:
-                self._world.call_function("admin", act)
+                self._world.call_admin(act)
             except ApiError as error:
                 if error.status != _CONFLICT:
                     raise
             except (ProxyError, ProcessEndedError):
-                pass
+                pass  # It may have been started: a repetition starts another one, unless nothing matches.
             else:
                 return
             self._world.scheduler.sleep(source.expovariate(1 / 10))
@@ -114,9 +110,7 @@ class BulkInvariants:
         for record in read_items(self._world.aws, Table.JOBS):
             if record["pk"] == "BULK":
                 self._check_operation(json.loads(record["operation"]), jobs)
-        for retried, number in Counter(job.retried_from for job in jobs.values()).items():
-            if retried is not None and number > 1:
-                self._invariants.report("a job has one retry", f"{retried} has {number}")
+        report_repeated_retries(jobs.values(), self._invariants)
 
     def _check_operation(self, operation: Mapping[str, Any], jobs: Mapping[JobKey, Job]) -> None:
         """It has ended, and its counts are what became of its jobs."""

@@ -13,8 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import CreateKeyBody
-from replicate_proxy.audit.actor import acting_as
-from replicate_proxy.audit.model import Actor
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, JobStatus
@@ -99,13 +97,8 @@ class ErasureOperator:
 
     def _ask(self, request: Callable[[], object]) -> bool:
         """Return whether the request was answered. Raises NotFoundError."""
-
-        def act() -> None:
-            with acting_as(Actor(key_id=self._world.scheduler.actor.name)):
-                request()
-
         try:
-            self._world.call_function("admin", act)
+            self._world.call_admin(request)
         except (ApiError, NotFoundError):
             raise
         except (ProxyError, ProcessEndedError):

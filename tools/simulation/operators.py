@@ -12,8 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import CreateKeyBody, UpdateKeyBody
-from replicate_proxy.audit.actor import acting_as
-from replicate_proxy.audit.model import Actor
 from replicate_proxy.auth.keys import ApiKeySecret, verify_key
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.operations.ports import Stage
@@ -102,7 +100,7 @@ class KeyOperators:
             rotation = self._invariants.start_rotation(holding.key_id, overlap_seconds)
             secret: ApiKeySecret | None = None
             try:
-                secret = self._call(
+                secret = self._world.call_admin(
                     lambda: self._keys.rotate(holding.key_id, timedelta(seconds=overlap_seconds), _STAGE)
                 )[1]
             finally:
@@ -145,16 +143,7 @@ class KeyOperators:
             return
 
     def _ask[T](self, function: Callable[[], T]) -> T | None:
-        return self._repeat(partial(self._call, function))
-
-    def _call[T](self, function: Callable[[], T]) -> T:
-        actor = Actor(key_id=self._world.scheduler.actor.name)
-
-        def act() -> T:
-            with acting_as(actor):
-                return function()
-
-        return self._world.call_function("admin", act)
+        return self._repeat(partial(self._world.call_admin, function))
 
     def _repeat[T](self, function: Callable[[], T]) -> T | None:
         for attempt in range(_MAX_ATTEMPTS):

@@ -8,8 +8,7 @@ from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from replicate_proxy.audit.actor import acting_as
-from replicate_proxy.audit.model import Actor, AuditAction, build_job_target
+from replicate_proxy.audit.model import AuditAction, build_job_target
 from replicate_proxy.errors import ApiError, ProxyError
 from replicate_proxy.jobs.model import JobStatus
 from tools.simulation.functions.operators import build_retries
@@ -18,8 +17,9 @@ from tools.simulation.resources import Table
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from replicate_proxy.jobs.model import Job
-    from replicate_proxy.services.ingest import CreateResult
     from tools.simulation.invariants import Invariants, JobKey
     from tools.simulation.world import World
 
@@ -65,16 +65,10 @@ class RetryOperators:
         return random.Random(f"{self._world.scheduler.seed}/{job.correlation_id}/retry").random()
 
     def _retry(self, key: JobKey) -> None:
-        actor = Actor(key_id=self._world.scheduler.actor.name)
         retries = build_retries(self._world.components)
-
-        def act() -> CreateResult:
-            with acting_as(actor):
-                return retries.retry(*key)
-
         for attempt in range(_MAX_ATTEMPTS):
             try:
-                job = self._world.call_function("admin", act).job
+                job = self._world.call_admin(partial(retries.retry, *key)).job
             except ApiError as error:
                 if error.status not in _EXPECTED:
                     raise
@@ -94,9 +88,7 @@ class RetryOperators:
             for record in read_items(self._world.aws, Table.AUDIT)
             if record["pk"] == "CHAIN" and record["action"] == AuditAction.RETRY_JOB
         }
-        for old_id, number in Counter(job.retried_from for job in retries).items():
-            if number > 1:
-                self._invariants.report(_ONE_RETRY, f"{old_id} has {number}")
+        report_repeated_retries(retries, self._invariants)
         for retry in retries:
             old = jobs[retry.tenant, retry.retried_from or ""]
             # A bulk operation may have retried it first.
@@ -106,3 +98,10 @@ class RetryOperators:
                 self._invariants.report(_ONE_RETRY, detail)
             if build_job_target(old.tenant, old.id) not in recorded:
                 self._invariants.report("every change is recorded", f"the retry of {old.id}")
+
+
+def report_repeated_retries(jobs: Iterable[Job], invariants: Invariants) -> None:
+    """Report each job that more than one of these is a retry of."""
+    for retried, number in Counter(job.retried_from for job in jobs).items():
+        if retried is not None and number > 1:
+            invariants.report(_ONE_RETRY, f"{retried} has {number}")

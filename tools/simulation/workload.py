@@ -41,7 +41,6 @@ class Workload:
         self._arrival_seconds = settings.fault_seconds / 3
         self._has_budgets = has_budgets
         self._limits = limits
-
         self.callers = Callers(
             world, invariants, settings, has_budgets=has_budgets, has_limits=limits is not None
         )

@@ -8,6 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from replicate_proxy.audit import model as audit_model
+from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import ApiError, ProxyError, RetryableError
 from replicate_proxy.replicate_api.rate_limit import RateLimit
@@ -176,6 +178,16 @@ class World:
         return self.scheduler.call_process(
             f"{name}-{self._calls[name]}", function, timeout_seconds=_API_TIMEOUT_SECONDS
         )
+
+    def call_admin[T](self, function: Callable[[], T]) -> T:
+        """Run something as a request of the operator that the current actor is."""
+        operator = audit_model.Actor(key_id=self.scheduler.actor.name)
+
+        def act() -> T:
+            with acting_as(operator):
+                return function()
+
+        return self.call_function("admin", act)
 
     def _receive_webhook(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
