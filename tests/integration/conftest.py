@@ -34,6 +34,12 @@ PARAMETERS = {
 }
 STORED_PREDICTIONS = 203
 """More than two pages of a list."""
+_WAITS_FOR_MINUTES = "test_upstream_faults.py"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the module that waits for minutes begin first, so that other workers run theirs meanwhile."""
+    items.sort(key=lambda item: item.path.name != _WAITS_FOR_MINUTES)
 
 
 @pytest.fixture(scope="session")
