@@ -116,6 +116,14 @@ class TestPutEvents:
     def test_detail_that_is_no_object_is_malformed(self, simulated: Simulated) -> None:
         assert simulated.put(Detail="[]")["Entries"][0]["ErrorCode"] == "MalformedDetail"
 
+    @pytest.mark.parametrize(
+        ("number", "is_taken"), [(2**63 - 1, True), (2**63, False), (-(2**63) - 1, False)]
+    )
+    def test_integers_have_64_bits(self, simulated: Simulated, number: int, is_taken: bool) -> None:
+        """API reference, PutEvents: constraints of the JSON number (integer) data type."""
+        response = simulated.put(Detail=json.dumps({"n": number}))
+        assert response["FailedEntryCount"] == (0 if is_taken else 1)
+
     def test_event_for_unknown_bus_is_an_error_of_the_simulation(self, simulated: Simulated) -> None:
         with pytest.raises(KeyError, match="no event bus"):
             simulated.put(EventBusName="other")

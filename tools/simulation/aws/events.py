@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _MAX_ENTRIES = 10
 # "the total entry size must be less than 1MB" (Amazon EventBridge API reference, PutEvents)
 MAX_ENTRIES_BYTES = 1024 * 1024
+# What the detail may have "for the JSON number (integer) data type" (same)
+_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**63 - 1
 _TIME_BYTES = 14
 # EventBridge user guide, "How EventBridge retries delivering events"; the intervals are not documented.
 _DEFAULT_MAX_RETRIES = 185
@@ -147,7 +149,7 @@ class InMemoryEventBridge(Service):
                     "ErrorMessage": f"Parameter {name} is not valid. Reason: {name} is a required argument.",
                 }
         try:
-            detail = json.loads(entry["Detail"])
+            detail = json.loads(entry["Detail"], parse_int=_parse_int)
         except ValueError:
             detail = None
         if not isinstance(detail, dict):
@@ -243,6 +245,14 @@ class InMemoryEventBridge(Service):
         except RejectedError:
             pass
         self.dropped.append(delivery)
+
+
+def _parse_int(digits: str) -> int:
+    """Return the number. Raises ValueError if EventBridge does not take it."""
+    number = int(digits)
+    if not _MIN_INTEGER <= number <= _MAX_INTEGER:
+        raise ValueError("an integer is out of bounds")
+    return number
 
 
 def _read_group(group: str | None, event: Mapping[str, Any]) -> str | None:

@@ -254,6 +254,35 @@ def test_queue_takes_every_event_and_its_reader_gets_the_text(stack: WebhookStac
     assert loaded.prediction["output"] == ("<\N{REPLACEMENT CHARACTER}>" if is_surrogate else text)
 
 
+@pytest.mark.parametrize(
+    ("value", "is_inline"),
+    [
+        (2**63 - 1, True),
+        (2**63, False),
+        (2**64 - 1, False),
+        (-(2**63) + 1, True),
+        (-(2**63) - 1, False),
+        (10**100, False),
+        ([2**64, 1], False),
+        ([1, 2**64], False),
+        ({"seed": -(2**64)}, False),
+        ("0" * 64, True),
+        (0.0012345678901234567, True),
+        (1e300, True),
+    ],
+)
+def test_integers_that_the_bus_does_not_take_are_not_in_events(
+    stack: WebhookStack, value: object, is_inline: bool
+) -> None:
+    """A seed of 64 bits without a sign is in what Replicate repeats of the input."""
+    prediction = {**PREDICTION, "input": {"seed": value}}
+    stack.handler.handle_webhook(*stack.make_request(prediction))
+
+    (report,) = stack.parse_reports()
+    assert (report.prediction is not None) == is_inline
+    assert ReportLoader(stack.documents).load(report).prediction == prediction
+
+
 def test_webhook_can_be_retried_when_bus_is_unavailable(stack: WebhookStack) -> None:
     stack.bus.faults.fail("publish")
     request = stack.make_request()

@@ -1,8 +1,8 @@
 """Publish Replicate's reports on the bus (webhook, sweep) and load them from it (track, harvest).
 
-An event is limited in size and in the characters that a queue takes, so a prediction that exceeds either is
-stored in S3 and the event carries its object key (the claim check pattern). The objects are under `events/`
-and expire by a lifecycle rule of the bucket.
+An event is limited in its size, its integers and the characters that a queue takes, so a prediction that
+exceeds one of these is stored in S3 and the event carries its object key (the claim check pattern). The
+objects are under `events/` and expire by a lifecycle rule of the bucket.
 """
 
 from __future__ import annotations
@@ -24,8 +24,15 @@ if TYPE_CHECKING:
     from replicate_proxy.replicate_api.models import UpstreamPrediction
 
 
-# An EventBridge entry may have 256 kB (Amazon EventBridge quotas); the envelope and JSON escapes need room.
+# An EventBridge entry may have 1 MB, in the regions of China 256 kB (Amazon EventBridge API reference,
+# PutEvents); the envelope and JSON escapes need room.
 _MAX_INLINE_BYTES = 180_000
+
+# EventBridge takes integers of 64 bits with a sign (same). Seeds of models can have 64 bits without one.
+_MAX_INTEGER = str(2**63 - 1)
+# As `json.dumps` writes one: after a bracket or a blank, and before what ends a value. IDs of versions are
+# texts that can have as many digits.
+_LONG_INTEGER = re.compile(rf"(?<=[\[ ])-?(\d{{{len(_MAX_INTEGER)},}})(?=[,\]}}])")
 
 # SQS rejects a message with a character outside of XML's (Amazon SQS API reference, SendMessage). Of those,
 # JSON escapes the control characters, and half a surrogate pair is not in what was read from Replicate.
@@ -55,7 +62,7 @@ class ReportPublisher:
         # Measured as the event has it: other white space, escapes and numbers than Replicate's body.
         text = json.dumps(report.prediction, ensure_ascii=False)
         prediction = text.encode()
-        if len(prediction) > self._max_inline_bytes or _REJECTED_CHARACTERS.search(text):
+        if len(prediction) > self._max_inline_bytes or not _fits_into_event(text):
             report = self._offload(report, prediction)
         self._bus.publish([report.to_event(has_progress=has_progress)])
 
@@ -64,6 +71,15 @@ class ReportPublisher:
         key = f"events/{report.tenant}/{report.job_id}/{generate_id(report.received_at)}.json"
         self._objects.put(key, prediction)
         return replace(report, prediction=None, prediction_object_key=key)
+
+
+def _fits_into_event(text: str) -> bool:
+    """Return whether EventBridge and SQS take all numbers and characters of a JSON text."""
+    if _REJECTED_CHARACTERS.search(text):
+        return False
+    return all(
+        len(digits) == len(_MAX_INTEGER) and digits <= _MAX_INTEGER for digits in _LONG_INTEGER.findall(text)
+    )
 
 
 def build_poll_report(job: Job, prediction: UpstreamPrediction, received_at: datetime) -> PredictionReport:
