@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import random
 import re
 from typing import TYPE_CHECKING
 
+from replicate_proxy.api.predictions.job_request_parser import ParserSettings
 from tests.support.console import (
     Browser,
     get_job_store,
+    make_finished_job,
+    store_document,
     store_failed_job,
 )
 
@@ -51,3 +57,17 @@ def test_run_again_keeps_its_key_when_the_input_is_refused(tenant: Browser) -> N
     page = tenant.post(f"/predictions/acme/{job.id}/run", form)
     assert page.status == 422
     assert read_idempotency_key(page) == "k1"
+
+
+def test_largest_input_that_the_api_accepts_can_be_run_again(tenant: Browser) -> None:
+    """An image as a data URI, which a form sends with its slashes and plus signs escaped."""
+    image = base64.b64encode(random.Random(1).randbytes(3_749_000)).decode()
+    model_input = {"image": f"data:image/png;base64,{image}"}
+    size = len(json.dumps({"input": model_input}))
+    assert ParserSettings().max_body_bytes - 5000 < size <= ParserSettings().max_body_bytes
+    job = make_finished_job(input=store_document(model_input))
+    path = f"/predictions/acme/{job.id}/run"
+    page = tenant.get(path)
+    assert image in page.html
+    sent = tenant.post(path, {"input": json.dumps(model_input, indent=2)})
+    assert (sent.status, count_jobs()) == (303, 2)
