@@ -49,6 +49,23 @@ def test_peek_leaves_messages_and_shows_bodies_only_on_request(admin_api: AdminA
     assert body["results"][0]["body"]["secret"] == "output"
 
 
+def test_peek_leaves_out_bodies_that_do_not_fit_into_a_response(admin_api: AdminApi) -> None:
+    # As large as an event can be, with quotes that are escaped twice.
+    body = json.dumps({"output": ['"'] * 30_000})
+    messages = [make_message(number, body=body) for number in range(100)]
+    messages[99] = make_message(99)
+    admin_api.queues.messages[DEAD_LETTER_QUEUE] = messages
+    status, peeked = admin_api.call("GET", "queues/dispatch/dead-letters", limit="100", body="true")
+    results = peeked["results"]
+    assert (status, len(results)) == (200, 100)
+    omitted = [result for result in results if result.get("omitted") == ["body"]]
+    assert 0 < len(omitted) < 99
+    assert {result["body"] for result in omitted} == {None}
+    assert {result["bytes"] for result in omitted} == {len(body)}
+    # A small one after them is shown.
+    assert results[99]["body"]["secret"] == "output"
+
+
 def test_peek_waits_only_for_messages_that_the_queue_has(admin_api: AdminApi) -> None:
     admin_api.call("GET", "queues/dispatch/dead-letters")
     admin_api.queues.messages[DEAD_LETTER_QUEUE] = [make_message(number) for number in range(12)]

@@ -14,8 +14,11 @@ from replicate_proxy.auth.principal import Scope
 from replicate_proxy.clock import format_timestamp
 from replicate_proxy.errors import parameter_error
 from replicate_proxy.operations.dead_letters import parse_subject
+from replicate_proxy.response_size import MAX_RESPONSE_BYTES, calculate_sent_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from replicate_proxy.api.http import Request, Response
     from replicate_proxy.api.routing import Router
     from replicate_proxy.operations.dead_letters import DeadLetter, DeadLetterService
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_PEEK_LIMIT = 10
 _MAX_PEEK_LIMIT = 100
+# A response has a few bytes around them.
+_MAX_RESULTS_BYTES = MAX_RESPONSE_BYTES - 1000
 
 
 def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> None:
@@ -34,8 +39,8 @@ def add_dead_letter_routes(router: Router, dead_letters: DeadLetterService) -> N
         limit = parse_limit(request, default=_DEFAULT_PEEK_LIMIT, maximum=_MAX_PEEK_LIMIT)
         peeked = dead_letters.peek(request.path_params["name"], limit=limit).messages
         with_body = _parse_body_flag(request)
-        results = [build_dead_letter_view(dead_letter, with_body=with_body) for dead_letter in peeked]
-        return json_response(200, {"results": results})
+        views = [build_dead_letter_view(dead_letter, with_body=with_body) for dead_letter in peeked]
+        return json_response(200, {"results": _omit_large_bodies(views) if with_body else views})
 
     @router.post("/admin/queues/{name}/redrive")
     def redrive_queue(request: Request) -> Response:
@@ -69,6 +74,23 @@ def build_dead_letter_view(dead_letter: DeadLetter, *, with_body: bool) -> dict[
         "bytes": len(dead_letter.body.encode()),
     }
     return {**view, "body": _parse_message_body(dead_letter.body)} if with_body else view
+
+
+def _omit_large_bodies(views: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the messages. A body that does not fit into the response beside those before it is left out."""
+    shortest = [{**view, "body": None, "omitted": ["body"]} for view in views]
+    total_bytes = sum(map(_calculate_size_bytes, shortest))
+    results = []
+    for view, short in zip(views, shortest, strict=True):
+        added_bytes = _calculate_size_bytes(view) - _calculate_size_bytes(short)
+        fits = total_bytes + added_bytes <= _MAX_RESULTS_BYTES
+        results.append(view if fits else short)
+        total_bytes += added_bytes if fits else 0
+    return results
+
+
+def _calculate_size_bytes(view: dict[str, Any]) -> int:
+    return calculate_sent_bytes(json.dumps(view, ensure_ascii=False))
 
 
 def _parse_body_flag(request: Request) -> bool:
