@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import timedelta
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,8 @@ from replicate_proxy.operations.tenants import describe_tenant
 from replicate_proxy.pauses.pause import ALL_TENANTS, PausedActivity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
     from replicate_proxy.api.http import Response
     from replicate_proxy.auth.keys import ApiKey
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from replicate_proxy.console.page import Page
     from replicate_proxy.console.pages_router import PageRouter
     from replicate_proxy.console.services import ConsoleServices
+    from replicate_proxy.pauses.pause import Pauses
 
 _TENANT = "/tenants/{name}"
 _KEY = "/keys/{id}"
@@ -66,23 +69,8 @@ def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
             keys=services.admin.keys.list,
             pauses=lambda: read_pauses(services),
         )
-        keys, pauses = read["keys"], read["pauses"]
-        settings = {tenant.name: tenant for tenant in read["tenants"]}
-        rows = [
-            {
-                "name": name,
-                "display_name": settings[name].display_name if name in settings else "",
-                "keys": sum(
-                    key.tenant == name and key.get_status(page.now) is KeyStatus.VALID for key in keys
-                ),
-                "last_used_at": max(
-                    (key.last_used_at for key in keys if key.tenant == name and key.last_used_at),
-                    default=None,
-                ),
-                "paused": [_PAUSE_TITLES[activity] for activity, paused in pauses.items() if name in paused],
-            }
-            for name in sorted({*settings, *(key.tenant for key in keys)})
-        ]
+        pauses = read["pauses"]
+        rows = build_tenant_rows(read["tenants"], read["keys"], pauses, page.now)
         return page.render("tenants.html", rows=rows, all_pauses=select_pauses(pauses, ALL_TENANTS))
 
     @pages.get("/open-tenant", operator=True)
@@ -95,6 +83,29 @@ def _add_reads(pages: PageRouter, services: ConsoleServices) -> None:
     @pages.get(_TENANT, operator=True)
     def show_tenant(page: Page) -> Response:
         return _show_tenant(page, services, _name(page))
+
+
+def build_tenant_rows(
+    tenants: Sequence[Tenant], keys: Sequence[ApiKey], pauses: Mapping[str, Pauses], now: datetime
+) -> list[dict[str, Any]]:
+    """Return what the list says about each tenant that has settings or a key, by name."""
+    display_names = {tenant.name: tenant.display_name for tenant in tenants}
+    # Grouped at first: there may be thousands of both.
+    keys_by_tenant: defaultdict[str, list[ApiKey]] = defaultdict(list)
+    for key in keys:
+        keys_by_tenant[key.tenant].append(key)
+    return [
+        {
+            "name": name,
+            "display_name": display_names.get(name, ""),
+            "keys": sum(key.get_status(now) is KeyStatus.VALID for key in keys_by_tenant[name]),
+            "last_used_at": max(
+                (key.last_used_at for key in keys_by_tenant[name] if key.last_used_at), default=None
+            ),
+            "paused": [_PAUSE_TITLES[activity] for activity, paused in pauses.items() if name in paused],
+        }
+        for name in sorted({*display_names, *keys_by_tenant})
+    ]
 
 
 def _add_settings(pages: PageRouter, services: ConsoleServices) -> None:
