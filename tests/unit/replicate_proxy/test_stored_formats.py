@@ -14,6 +14,7 @@ import pytest
 
 from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.audit_store import DynamoAuditStore
+from replicate_proxy.aws.deletion_records import deletion_from_record, record_from_deletion
 from replicate_proxy.aws.dynamodb import to_item
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.aws.job_records import job_from_record, record_from_job
@@ -53,6 +54,19 @@ RUNNING_JOB: dict[str, Any] = {
     "replicate_id": "p1",
     "create_sent_at": "2026-01-31T09:30:00.100Z",
     "timeline": {"accepted": "2026-01-31T09:30:00.000Z", "submitted": "2026-01-31T09:30:00.300Z"},
+}
+DELETED_JOB: dict[str, Any] = {
+    "pk": f"JOB#acme#{JOB_ID}",
+    "sk": "JOB",
+    "status": "deleted",
+    "revision": 5,
+    "requested_at": "2026-01-31T09:30:00.000Z",
+    "final_at": "2026-02-01T10:30:00.000Z",
+    "next_check_at": "2026-01-31T09:30:00.000Z",
+    "due_shard": "DELETE#1",
+    "deletes_files": True,
+    "predictions": ["p1"],
+    "lines": ["tenant/acme"],
 }
 PREDICTION = {
     "id": "p1",
@@ -127,6 +141,20 @@ def test_job_is_written_with_the_attributes_that_it_was_read_from(sample: dict[s
     written = record_from_job(job_from_record(sample))
 
     assert {name: written[name] for name in sample} == sample
+
+
+def test_deletion_is_written_with_the_attributes_that_it_was_read_from() -> None:
+    deletion = deletion_from_record(DELETED_JOB)
+    written = record_from_deletion(deletion, revision=5)
+
+    assert deletion.limits == ("tenant/acme",)
+    assert {name: written[name] for name in DELETED_JOB} == DELETED_JOB
+
+
+def test_deletion_of_a_version_without_limits_is_read() -> None:
+    record = {name: value for name, value in DELETED_JOB.items() if name != "lines"}
+
+    assert deletion_from_record(record).limits == ()
 
 
 def test_attributes_and_fields_of_a_later_version_are_ignored() -> None:

@@ -25,7 +25,8 @@ def record_from_deletion(deletion: Deletion, *, revision: int) -> dict[str, Any]
         "due_shard": deletion_shard(deletion.id),
         "deletes_files": deletion.deletes_files,
         "predictions": list(deletion.predictions),
-        "limits": list(deletion.limits) or None,
+        # By the name of the first version, which finishes no deletion without it.
+        "lines": list(deletion.limits),
         "batch_id": deletion.batch_id,
         "idempotency_hash": deletion.idempotency_hash,
     }
@@ -41,7 +42,7 @@ def deletion_from_record(record: Mapping[str, Any]) -> Deletion:
         final_at=parse_timestamp(record["final_at"]),
         deletes_files=record["deletes_files"],
         predictions=tuple(record["predictions"]),
-        limits=tuple(record.get("limits", ())),
+        limits=tuple(record.get("lines", ())),
         batch_id=record.get("batch_id"),
         idempotency_hash=record.get("idempotency_hash"),
     )
