@@ -7,17 +7,26 @@ that is added has a default, and one that is here is never needed under another 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
 import pytest
 
 from replicate_proxy.aws.account_store import DynamoAccountStore
 from replicate_proxy.aws.audit_store import DynamoAuditStore
+from replicate_proxy.aws.batch_store import batch_from_record, record_from_batch
 from replicate_proxy.aws.deletion_records import deletion_from_record, record_from_deletion
+from replicate_proxy.aws.delivery_records import (
+    delivery_from_record,
+    event_from_record,
+    record_from_delivery,
+    record_from_event,
+)
 from replicate_proxy.aws.dynamodb import to_item
 from replicate_proxy.aws.file_store import DynamoFileStore
 from replicate_proxy.aws.job_records import job_from_record, record_from_job
+from replicate_proxy.aws.key_store import key_from_record, record_from_key
+from replicate_proxy.aws.large_batch_records import large_batch_from_text, text_from_large_batch
 from replicate_proxy.aws.pause_store import DynamoPauseStore
 from replicate_proxy.aws.versioned_document import Version, VersionedDocument
 from replicate_proxy.contracts.commands import DispatchCommand, DispatchKind
@@ -26,6 +35,9 @@ from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.model_entries.document import decode_entries
 from replicate_proxy.webhooks.commands import DeliverCommand
 from tests.support.pipeline import Pipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JOB_ID = "01kg9p6je0hmrb3gncnng6q4dp"
 VERSION = "5c7d5dc6dd8bf75c1acaa8565735e7986bc5b66206b55cca93cb72c9bf15ccaa"
@@ -67,6 +79,91 @@ DELETED_JOB: dict[str, Any] = {
     "deletes_files": True,
     "predictions": ["p1"],
     "lines": ["tenant/acme"],
+}
+BATCH: dict[str, Any] = {
+    "pk": f"BATCH#acme#{JOB_ID}",
+    "sk": "BATCH",
+    "tenant": "BATCHES#acme",
+    "id": JOB_ID,
+    "list_name": "BATCHES",
+    "created_at": "2026-01-31T09:30:00.000Z",
+    "public_base_url": "https://api.proxy.test/prod",
+    "job_ids": ["01kg9p6je0hmrb3gncnng6q4dq"],
+    "expires_at": 1772443800,
+}
+LARGE_BATCH: dict[str, Any] = {
+    "input_file": "01kg9p6je0hmrb3gncnng6q4dr",
+    "object_key": "files/acme/01kg9p6je0hmrb3gncnng6q4dr",
+    "size_bytes": 2945,
+    "key_id": "k1",
+    "models": [],
+    "correlation_id": "c-1",
+    "due_at": "2026-01-31T09:31:00.000Z",
+    "delete_at": "2026-03-02T09:30:00.000Z",
+    "webhook": "https://app.test/hooks",
+    "metadata": {},
+    "phase": "running",
+    "position": 2945,
+    "line_objects": ["8ddcb419"],
+    "lines": 40,
+    "created": 39,
+    "rejected": 1,
+    "skipped": 0,
+    "sent_slice": 1,
+    "cancel_slice": 0,
+    "result_slice": 0,
+    "result_parts": [],
+    "interruptions": 0,
+}
+EVENT: dict[str, Any] = {
+    "pk": f"JOB#acme#{JOB_ID}",
+    "sk": "EVENT#000000000016",
+    "tenant": "acme",
+    "job_id": JOB_ID,
+    "sequence": 16,
+    "kind": "start",
+    "message_id": "msg_c92490ea455e95da",
+    "created_at": "2026-01-31T09:30:00.000Z",
+    "body_text": '"{}"',
+    "expires_at": 1772443800,
+}
+DELIVERY: dict[str, Any] = {
+    "pk": f"JOB#acme#{JOB_ID}",
+    "sk": "DELIVERY#ep_1#000000000016",
+    "target_key": "DELIVERY#ep_1#acme",
+    "at": "2026-01-31T09:30:00.000Z",
+    "kind": "start",
+    "status": "pending",
+    "last_result": "rejected",
+    "tenant": "acme",
+    "job_id": JOB_ID,
+    "sequence": 16,
+    "target": "ep_1",
+    "message_id": "msg_c92490ea455e95da",
+    "expires_at": 1772443800,
+    "schedule_attempts": 4,
+    "total_attempts": 4,
+    "correlation_id": "c-1",
+    "revision": 10,
+    "created_at": "2026-01-31T09:30:00.000Z",
+    "next_attempt_at": "2026-01-31T12:00:00.000Z",
+    "due_at": "2026-01-31T12:00:00.000Z",
+    "due_shard": "DUE#0",
+    "schedule_started_at": "2026-01-31T09:30:00.000Z",
+}
+KEY: dict[str, Any] = {
+    "pk": "KEYS",
+    "sk": "KEY#2qoo4epmnsu2",
+    "id": "2qoo4epmnsu2",
+    "tenant": "acme",
+    "digest": "47981ab6fa316e1d",
+    "created_at": "2026-01-31T09:30:00.000Z",
+    "name": "first application",
+    "scopes": ["predictions:read", "predictions:write"],
+    "allowed_ips": [],
+    "allowed_models": [],
+    "previous_digests": [{"digest": "5d41402abc4b2a76", "expires_at": "2026-02-01T09:30:00.000Z"}],
+    "revision": 0,
 }
 PREDICTION = {
     "id": "p1",
@@ -136,19 +233,33 @@ def test_deliver_message_is_read() -> None:
     assert DeliverCommand.from_json(json.dumps(fields)).sequence == 16
 
 
-@pytest.mark.parametrize("sample", [QUEUED_JOB, RUNNING_JOB], ids=["queued", "running"])
-def test_job_is_written_with_the_attributes_that_it_was_read_from(sample: dict[str, Any]) -> None:
-    written = record_from_job(job_from_record(sample))
+@pytest.mark.parametrize(
+    ("sample", "rewrite"),
+    [
+        (QUEUED_JOB, lambda record: record_from_job(job_from_record(record))),
+        (RUNNING_JOB, lambda record: record_from_job(job_from_record(record))),
+        (DELETED_JOB, lambda record: record_from_deletion(deletion_from_record(record), revision=5)),
+        (BATCH, lambda record: record_from_batch(batch_from_record(record))),
+        (
+            LARGE_BATCH,
+            lambda large: json.loads(text_from_large_batch(large_batch_from_text(json.dumps(large)))),
+        ),
+        (EVENT, lambda record: record_from_event(event_from_record(record))),
+        (DELIVERY, lambda record: record_from_delivery(delivery_from_record(record), due_shards=1)),
+        (KEY, lambda record: record_from_key(key_from_record(record))),
+    ],
+    ids=["queued", "running", "deleted", "batch", "large_batch", "event", "delivery", "key"],
+)
+def test_record_is_written_with_the_attributes_that_it_was_read_from(
+    sample: dict[str, Any], rewrite: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    written = rewrite(sample)
 
     assert {name: written[name] for name in sample} == sample
 
 
-def test_deletion_is_written_with_the_attributes_that_it_was_read_from() -> None:
-    deletion = deletion_from_record(DELETED_JOB)
-    written = record_from_deletion(deletion, revision=5)
-
-    assert deletion.limits == ("tenant/acme",)
-    assert {name: written[name] for name in DELETED_JOB} == DELETED_JOB
+def test_deletion_names_the_limits_of_its_job() -> None:
+    assert deletion_from_record(DELETED_JOB).limits == ("tenant/acme",)
 
 
 def test_deletion_of_a_version_without_limits_is_read() -> None:
