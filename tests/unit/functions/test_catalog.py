@@ -115,6 +115,24 @@ def test_catalog_does_not_describe_a_deployment_or_the_model_of_other_tenants(
     assert server.connections == 0
 
 
+@pytest.mark.parametrize("suffix", ["", "/versions", "/examples", "/readme"])
+@pytest.mark.parametrize("target", ["", "acme/private"])
+def test_catalog_does_not_describe_a_model_whose_own_entry_is_for_other_tenants(
+    build_router: BuildRouter, target: str, suffix: str
+) -> None:
+    entry = ModelEntry(name="acme/private", target=target, allowed_tenants=("globex",))
+    router, server = build_router(respond_with(200, {}), entries=FakeEntries([entry]))
+
+    response = router.handle(
+        make_event(
+            resource=f"/v1/models/{{owner}}/{{name}}{suffix}", params={"owner": "acme", "name": "private"}
+        )
+    )
+
+    assert response["statusCode"] == 403
+    assert server.connections == 0
+
+
 @pytest.mark.parametrize("name", ["get_model", "get_version", "list_models_next_page", "search"])
 def test_catalog_reads_with_our_token_and_replaces_urls(build_router: BuildRouter, name: str) -> None:
     body = {"next": "https://api.replicate.com/v1/models?cursor=b"}

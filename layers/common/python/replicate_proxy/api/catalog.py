@@ -55,14 +55,17 @@ def _add_route(router: Router, route: CatalogRoute, catalog: Catalog, entries: E
 def _find_alias(
     route: CatalogRoute, request: Request, tenant: str, entries: EntryDirectory
 ) -> ModelEntry | None:
-    """Return the entry of a name for another model. Its tenants are checked as for a prediction."""
+    """Return the entry of a name for another model. The tenants of any entry are checked as for a prediction.
+
+    An entry of a model itself may limit a private model of the account, which others must not read about.
+    """
     if not route.resource.startswith(_MODEL_PATH):
         return None
     entry = entries.find(f"{request.path_params['owner']}/{request.path_params['name']}")
-    if entry is None or not entry.is_alias:
+    if entry is None:
         return None
     entry.check_tenant(tenant)
-    return entry
+    return entry if entry.is_alias else None
 
 
 def _replace_alias(path_params: Mapping[str, str], entry: ModelEntry | None) -> Mapping[str, str]:
