@@ -62,7 +62,7 @@ def build_budget_gate(components: Components) -> BudgetGate:
     return BudgetGate(
         store=budgeted_jobs,
         alerts=BudgetAlerts(budgeted_jobs, components.bus, components.clock),
-        estimate=CostBounds(PRICES, CEILING_MICRO_USD).estimate,
+        estimate=CostBounds(PRICES, CEILING_MICRO_USD, build_schemas(components).find_fields).estimate,
         clock=components.clock,
         sleep=components.scheduler.sleep,
         random_fraction=components.draw_fraction,

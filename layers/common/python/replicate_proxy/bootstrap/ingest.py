@@ -176,7 +176,9 @@ def build_input_check() -> CheckInput:
 
 @cache
 def build_budget_gate() -> BudgetGate:
-    bounds = CostBounds(load_price_book(), round(env[JOB_COST_CEILING_USD] * MICRO_PER_USD))
+    prices, ceiling = load_price_book(), round(env[JOB_COST_CEILING_USD] * MICRO_PER_USD)
+    schemas = build_known_schemas()
+    bounds = CostBounds(prices, ceiling, schemas.find_fields) if schemas else CostBounds(prices, ceiling)
     store = DynamoBudgetedJobs(get_client("dynamodb"), env[USAGE_TABLE], env[REPLICATE_PROXY_TABLE])
     return BudgetGate(
         store=store,

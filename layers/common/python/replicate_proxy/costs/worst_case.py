@@ -10,7 +10,7 @@ from replicate_proxy.costs.prices import BillingUnit
 from replicate_proxy.input_schemas.coercion import parse_number
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from replicate_proxy.costs.prices import Price
 
@@ -32,6 +32,14 @@ def calculate_worst_case(price: Price, model_input: Mapping[str, Any]) -> int | 
             return None
         total += quantity * amount
     return int((total * MICRO_PER_USD).to_integral_value(ROUND_CEILING))
+
+
+def has_duration(model_input: Mapping[str, Any], fields: Collection[str]) -> bool:
+    """Return whether the input says how many seconds to put out, in one of the fields that the model has.
+
+    Without, a model puts out as many as it does by default.
+    """
+    return bool(_read_numbers(model_input, tuple(name for name in _DURATIONS if name in fields)))
 
 
 def _find_bound(unit: BillingUnit, model_input: Mapping[str, Any]) -> Decimal | None:

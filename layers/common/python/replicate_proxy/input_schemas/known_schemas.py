@@ -73,6 +73,11 @@ class KnownSchemas:
         known = self._read(target)
         return known.schema if known.valid_until > self._now() else None
 
+    def find_fields(self, target: str) -> tuple[str, ...]:
+        """Return the fields of the schema, none if it is not known."""
+        schema = self.find(target)
+        return schema.names if schema is not None else ()
+
     def is_due(self, target: str) -> bool:
         """Return whether the schema should be read from Replicate. The next calls of a while return False."""
         known = self._read(target)
