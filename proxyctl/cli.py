@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ from proxyctl.commands import (
     usage,
 )
 from proxyctl.connection import ConnectionSettingsError
-from proxyctl.output import clean
+from proxyctl.output import clean, format_json
 from proxyctl.terminal import run_tool
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def _print_error(error: AdminApiError, *, as_json: bool) -> None:
             "hint": error.hint,
             "problem": error.problem,
         }
-        sys.stderr.write(json.dumps({"error": content}, indent=2, ensure_ascii=False) + "\n")
+        sys.stderr.write(format_json({"error": content}) + "\n")
         return
     sys.stderr.write(f"error: {clean(str(error))}\n")
     if error.hint:

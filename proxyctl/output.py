@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import unicodedata
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _WIDTH_WITHOUT_TERMINAL = 180
 # A UUID, the longest ID that a command takes.
 _MAX_ID_CHARACTERS = 36
+_UNESCAPED_CONTROLS = re.compile(r"[\x7f-\x9f]")
 
 
 class PipedConsole(Console):
@@ -35,7 +37,13 @@ def create_console() -> Console:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(format_json(value) + "\n")
+
+
+def format_json(value: Any) -> str:
+    """Return JSON to print, without the control characters that JSON does not escape, as `clean` says."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    return _UNESCAPED_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:

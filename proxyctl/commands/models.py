@@ -10,7 +10,7 @@ import click
 
 from proxyctl.app import MODEL_NAME, App, Group, pass_app, read_json_object
 from proxyctl.client import AdminApiError, build_path
-from proxyctl.output import print_json, print_line
+from proxyctl.output import format_json, print_json, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,7 +85,7 @@ def delete_entry(app: App, name: str, if_match: str | None) -> None:
 def export_entries(app: App, output: TextIO) -> None:
     """Write all entries as one JSON document, which `import` takes."""
     document = app.client.call("GET", build_path("models"))
-    output.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    output.write(format_json(document) + "\n")
 
 
 @models.command("import")

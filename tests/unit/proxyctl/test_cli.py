@@ -540,6 +540,17 @@ def test_control_characters_reach_no_terminal(served: Served, run: Callable[...,
     assert clean("a\x1b[31mb\n\x9b") == "a [31mb  "
 
 
+def test_control_characters_in_json_are_escaped(served: Served, run: Callable[..., Outcome]) -> None:
+    name = "a\x1b[31m\x7f\x9b31m\x85é"
+    served.api.call("POST", "keys", {"tenant": "acme", "name": name})
+
+    outcome = run("keys", "list", "--json")
+
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", outcome.output)
+    assert "é" in outcome.output
+    assert outcome.json[0]["name"] == name
+
+
 def test_interruption_exits_with_130(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
