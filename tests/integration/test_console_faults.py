@@ -268,6 +268,23 @@ def test_disabled_endpoint_is_enabled_and_gets_what_it_missed(operator: Operator
         assert_sent_again(receiver)
 
 
+def test_enabled_endpoint_gets_what_waits_after_failed_attempts(operator: Operator, api: ApiClient) -> None:
+    """Its third attempt would be minutes later."""
+    with run_receiver(503, 503) as receiver:
+        body = {"url": receiver.url, "events": ["completed"]}
+        endpoint = api.call("POST", "/v1/webhooks/endpoints", body).json()["id"]
+        api.run(LAB, {"output": 1})
+        receiver.wait_for(lambda requests: len(requests) == 2, "two attempts")
+        operator.find(f"/endpoints/{api.tenant}/{endpoint}", "failures in a row")
+        operator.click("Disable the endpoint", after="Disable…")
+        operator.assert_says("The endpoint is disabled")
+        operator.click("Enable and resend")
+        operator.assert_says("what it missed is sent again")
+
+        received = receiver.wait_for(lambda requests: len(requests) == 3, "the webhook again")
+        assert received[-1].status == 204
+
+
 def assert_sent_again(receiver: Receiver) -> None:
     received = receiver.wait_for(lambda requests: len(requests) >= 2, "the webhook again")
     assert [request.status for request in received] == [GONE, 204]

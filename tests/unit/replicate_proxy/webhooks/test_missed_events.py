@@ -144,6 +144,41 @@ def test_event_answered_with_410_is_sent_after_enabling(pipeline: DeliveryPipeli
     assert [request.event for request in pipeline.receiver.accepted] == ["completed"]
 
 
+def test_event_waiting_after_failed_attempts_is_sent_at_enabling(pipeline: DeliveryPipeline) -> None:
+    """It was pending all the time, and its next attempt would be hours later."""
+    created = make_endpoint(events=("completed",))
+    pipeline.endpoints.create(created)
+    pipeline.receiver.behavior = lambda _: respond(500)
+    job = pipeline.complete_job(webhook=None)
+    pipeline.run_for(4 * 3600)
+    disabled = pipeline.endpoint_service.update(TENANT, created.id, enabled=False)
+    pipeline.run_for(60)
+    (delivery,) = pipeline.deliveries.list_by_job(TENANT, job.id)
+    assert delivery.is_pending
+    pipeline.receiver.behavior = lambda _: respond(200)
+    enable(pipeline, disabled)
+    pipeline.run_for(1)
+    assert [request.event for request in pipeline.receiver.accepted] == ["completed"]
+
+
+def test_event_rejected_after_enabling_keeps_its_schedule(pipeline: DeliveryPipeline) -> None:
+    """The sweep's search leaves alone what was sent again at the enabling."""
+    created = make_endpoint(events=("completed",))
+    pipeline.endpoints.create(created)
+    pipeline.receiver.behavior = lambda _: respond(500)
+    job = pipeline.complete_job(webhook=None)
+    pipeline.run_for(60)
+    enable(pipeline, pipeline.endpoint_service.update(TENANT, created.id, enabled=False))
+    pipeline.run_for(119)
+    (before,) = pipeline.deliveries.list_by_job(TENANT, job.id)
+    pipeline.clock.advance(seconds=1)
+    pipeline.redelivery.continue_missed_search(TENANT, created.id)
+    assert read_search(pipeline, created) is None
+    assert pipeline.deliveries.list_by_job(TENANT, job.id) == [before]
+    assert before.is_pending
+    assert before.schedule_attempts > 0
+
+
 @pytest.mark.parametrize("is_swept_while_disabled", [True, False])
 def test_event_missed_before_second_disabling_is_sent(
     pipeline: DeliveryPipeline, *, is_swept_while_disabled: bool

@@ -32,6 +32,8 @@ from replicate_proxy.webhooks.ports import DeliveryPosition
 from replicate_proxy.webhooks.retry_policy import restart_schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from replicate_proxy.ports import Clock
     from replicate_proxy.webhooks.endpoints import Endpoint, MissedSearch
     from replicate_proxy.webhooks.ports import DeliveryQueue, DeliveryStore, EndpointStore
@@ -74,6 +76,15 @@ class RedeliveryResult:
 
     count: int
     next_position: DeliveryPosition | TenantPosition | None
+
+
+def _waits_after_failure(delivery: Delivery) -> bool:
+    return delivery.is_pending and delivery.schedule_attempts > 0
+
+
+def _has_failed(delivery: Delivery) -> bool:
+    """Return whether the delivery failed, or waits after a failed attempt."""
+    return delivery.status is DeliveryStatus.FAILED or _waits_after_failure(delivery)
 
 
 class RedeliveryService:
@@ -139,21 +150,19 @@ class RedeliveryService:
         since: datetime,
         *,
         after: DeliveryPosition | None = None,
-        missed_since: datetime | None = None,
+        is_wanted: Callable[[Delivery], bool] = _has_failed,
     ) -> RedeliveryResult:
         """Enqueue a target's failed deliveries created since a time, oldest first, at most 500 a call.
 
         So are those whose last attempt failed, which else wait up to a day for the next one although the
-        receiver works again. With `missed_since`, only those that an endpoint disabled since then has missed.
+        receiver works again.
         """
         count = 0
         for _ in range(_MAX_PAGES):
             page = self._deliveries.list_by_target(
                 tenant, target, since=since, after=after, limit=_PAGE_SIZE, oldest_first=True
             )
-            count += self._redeliver_all(
-                [delivery for delivery in page.deliveries if _is_wanted(delivery, missed_since)]
-            )
+            count += self._redeliver_all([delivery for delivery in page.deliveries if is_wanted(delivery)])
             after = page.next_position
             if after is None:
                 break
@@ -163,15 +172,19 @@ class RedeliveryService:
     def redeliver_missed(
         self, endpoint: Endpoint, missed_since: datetime, *, after: DeliveryPosition | None = None
     ) -> RedeliveryResult:
-        """Enqueue what an endpoint missed while it was disabled.
+        """Enqueue what an endpoint missed while it was disabled, and what still waits for its next attempt.
 
         A delivery that was pending when the endpoint was disabled can be as old as a delivery may get. What
-        failed before is not sent: the tenant has enabled the endpoint without it.
+        failed before is not sent: the tenant has enabled the endpoint without it. What was enqueued since the
+        enabling, which is the endpoint's last change, keeps its schedule.
         """
+
+        def is_wanted(delivery: Delivery) -> bool:
+            waits = _waits_after_failure(delivery) and delivery.schedule_started_at < endpoint.updated_at
+            return waits or _was_missed(delivery, missed_since)
+
         since = missed_since - timedelta(seconds=self._settings.max_age_seconds)
-        return self.redeliver_failed(
-            endpoint.tenant, endpoint.id, since, missed_since=missed_since, after=after
-        )
+        return self.redeliver_failed(endpoint.tenant, endpoint.id, since, after=after, is_wanted=is_wanted)
 
     def continue_missed_search(self, tenant: str, endpoint_id: str) -> None:
         """Search once more for what an endpoint missed before it was enabled, or go on with that search.
@@ -284,15 +297,12 @@ def _require_enabled(endpoint: Endpoint | None) -> None:
         raise ApiError(409, "Endpoint disabled", "Enable the endpoint before redelivering to it")
 
 
-def _is_wanted(delivery: Delivery, missed_since: datetime | None) -> bool:
-    """Return whether a redelivery of all that failed, or was missed since a time, sends this one."""
-    has_failed = delivery.status is DeliveryStatus.FAILED
-    if missed_since is None:
-        return has_failed or (delivery.is_pending and delivery.schedule_attempts > 0)
-    if not has_failed:
+def _was_missed(delivery: Delivery, missed_since: datetime) -> bool:
+    """Return whether an endpoint that was disabled at that time has missed the delivery."""
+    if delivery.failure_reason not in MISSED_REASONS:
         return False
     finished_at = delivery.finished_at or missed_since
-    return delivery.failure_reason in MISSED_REASONS and finished_at >= missed_since - _MISSED_MARGIN
+    return finished_at >= missed_since - _MISSED_MARGIN
 
 
 def _build_test_body(job_id: str, now: datetime, base_url: str) -> dict[str, object]:
