@@ -285,6 +285,18 @@ def test_enabled_endpoint_gets_what_waits_after_failed_attempts(operator: Operat
         assert received[-1].status == 204
 
 
+def test_webhook_behind_an_earlier_one_says_what_it_waits_for(operator: Operator, api: ApiClient) -> None:
+    """The attempts of the earlier one go on for days; the time of its own first attempt has passed."""
+    with run_receiver(*[503] * 9) as receiver:
+        filters = {"webhook_events_filter": ["start", "completed"]}
+        prediction = api.run(LAB, {"output": 1}, webhook=receiver.url, **filters)
+        receiver.wait_for(lambda requests: len(requests) >= 2, "two attempts")
+        for path in (get_path(api, prediction), f"/deliveries?tenant={api.tenant}"):
+            operator.find(path, "after start")
+            times = operator.page.locator("td[data-label='Next attempt']").all_inner_texts()
+            assert not [text for text in times if "ago" in text], path
+
+
 def assert_sent_again(receiver: Receiver) -> None:
     received = receiver.wait_for(lambda requests: len(requests) >= 2, "the webhook again")
     assert [request.status for request in received] == [GONE, 204]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import pytest
@@ -80,6 +81,29 @@ def test_webhook_of_a_batch_leads_to_the_batch(tenant: Browser) -> None:
     shown = tenant.get(sent.location)
     assert (shown.status, "Batch of 0 lines" in shown.text) == (200, True)
     assert "The delivery is enqueued again." in shown.text
+
+
+def test_pending_deliveries_say_what_they_wait_for(tenant: Browser) -> None:
+    """The time from which each may be sent has passed for all but one."""
+    now = truncate_to_milliseconds(datetime.now(UTC))
+    store = DynamoDeliveryStore(boto3.client("dynamodb"), DELIVERIES_TABLE, due_shards=4)
+    past, job_id = now - timedelta(minutes=9), generate_id(now)
+    pending: tuple[dict[str, Any], ...] = (
+        {"next_attempt_at": now + timedelta(minutes=25), "kind": EventKind.START, "job_id": job_id},
+        {"kind": EventKind.OUTPUT, "job_id": job_id},
+        {"job_id": job_id},
+        {"lease_until": now + timedelta(minutes=1)},
+        {"paused_since": past},
+        {},
+    )
+    for number, fields in enumerate(pending, start=1):
+        others = {"tenant": "acme", "job_id": generate_id(now), "created_at": past, "next_attempt_at": past}
+        store.create(make_delivery(**{**others, "sequence": number, **fields}))
+    cells = re.findall(r'data-label="Next attempt">(.*?)</td>', tenant.get("/deliveries").html)
+    texts = sorted(re.sub("<[^>]*>", "", cell) for cell in cells)
+    assert texts == sorted(
+        ["in 24 min", "after start 1", "after output 2", "in progress", "after the pause", "due now"]
+    )
 
 
 def test_resend_with_a_forged_position_is_rejected(tenant: Browser) -> None:

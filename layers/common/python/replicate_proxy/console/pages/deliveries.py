@@ -10,13 +10,13 @@ from replicate_proxy.api.validation import parse_body
 from replicate_proxy.api.webhooks.bodies import CreateEndpointBody, RedeliverBody
 from replicate_proxy.api.webhooks.views import (
     build_attempt_view,
-    build_delivery_view,
     build_endpoint_view,
     build_health_view,
     build_redelivery_view,
 )
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.clock import format_timestamp
+from replicate_proxy.console.delivery_rows import build_delivery_rows
 from replicate_proxy.console.pages.predictions import choose_tenant, list_tenants_to_choose
 from replicate_proxy.console.reads import read_together
 from replicate_proxy.errors import NotFoundError, field_error
@@ -246,7 +246,7 @@ def _list_deliveries(
     )
     position = part.next_position
     cursor = None if position is None else encode_cursor(position)
-    return [build_delivery_view(delivery) for delivery in part.deliveries], cursor
+    return build_delivery_rows(part.deliveries, page.now), cursor
 
 
 def _find_endpoint(page: Page, services: ConsoleServices) -> Endpoint:

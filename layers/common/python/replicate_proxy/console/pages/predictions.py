@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.job_filters import FILTER_PARAMETERS, parse_filter_parameters
 from replicate_proxy.api.pagination import decode_id_cursor, encode_cursor
-from replicate_proxy.api.webhooks.views import build_attempt_view, build_delivery_view
+from replicate_proxy.api.webhooks.views import build_attempt_view
 from replicate_proxy.audit.model import AuditAction
 from replicate_proxy.auth.principal import Scope
 from replicate_proxy.auth.tenants import is_tenant_name
 from replicate_proxy.console.charts import build_waterfall
+from replicate_proxy.console.delivery_rows import build_delivery_rows
 from replicate_proxy.console.formatting import find_safe_url, format_json
 from replicate_proxy.console.job_views import (
     STATUS_KINDS,
@@ -264,7 +265,7 @@ def _show(
         hops=build_waterfall(job, deliveries[-_MAX_ROWS:], page.now),
         files=files,
         max_files=_MAX_FILES,
-        deliveries=[build_delivery_view(delivery) for delivery in deliveries],
+        deliveries=build_delivery_rows(deliveries, page.now),
         attempts=[build_attempt_view(attempt) for attempt in read["attempts"]],
         max_rows=_MAX_ROWS,
         output_urls=_list_urls(view.get("output")),
