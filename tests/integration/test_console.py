@@ -177,6 +177,21 @@ def test_every_page_fits_and_breaks_no_rule(
     assert violations == []
 
 
+def test_list_of_predictions_fits_a_tablet(
+    stack: Stack, content: Content, make_console: Callable[..., Console]
+) -> None:
+    """No column is out of sight: the cost is the last one."""
+    console = make_console(viewport={"width": 768, "height": 1024})
+    console.sign_in(stack.admin_key)
+    for name in ("predictions", "many predictions", "batch"):
+        console.open(content.paths[name])
+        assert console.page.locator("td[data-label='Cost']").count() > 0, name
+        hidden = console.page.evaluate(
+            "[...document.querySelectorAll('.scroll')].map(part => part.scrollWidth - part.clientWidth)"
+        )
+        assert max(hidden) == 0, name
+
+
 def test_everything_works_without_javascript(content: Content, make_console: Callable[..., Console]) -> None:
     console = make_console(java_script_enabled=False)
     console.sign_in(content.tenant_key)
