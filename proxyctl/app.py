@@ -165,6 +165,7 @@ def filter_options[F: Callable[..., Any]](command: F) -> F:
         click.option("--model", metavar="OWNER/NAME", help="The model that ran or that the caller named."),
         click.option("--metadata", metavar="NAME=VALUE,…", help="What the caller has sent as X-Metadata."),
         click.option("--batch", metavar="ID"),
+        click.option("--key", metavar="ID", help="The API key that created it, or jwt:SUBJECT of a token."),
         click.option("--tenant"),
         click.option(
             "--status", help="Some statuses with commas; unfinished stands for all that are not final."

@@ -60,6 +60,7 @@ def make_operation(**fields: Any) -> BulkOperation:
             statuses=frozenset({JobStatus.FAILED, JobStatus.CANCELED}),
             tenant="acme",
             model="acme/flux",
+            key_id="k2m4q6s8u0w2",
             batch_id="01kg9p6je0hmrb3gncnng6q4dp",
             metadata={"order": "42", "user": "a = b"},
             end_reason=EndReason.NO_CREDIT,

@@ -297,6 +297,28 @@ def test_webhook_behind_an_earlier_one_says_what_it_waits_for(operator: Operator
             assert not [text for text in times if "ago" in text], path
 
 
+def test_what_a_leaked_key_has_created_is_found_and_canceled(
+    operator: Operator, api: ApiClient, make_key: Callable[[str], str]
+) -> None:
+    leaked = ApiClient(api.url, make_key(api.tenant), api.tenant)
+    kept, stray = (each.create(LAB, HELD_INPUT)["id"] for each in (api, leaked))
+    key_id = leaked.key.split("_")[1]
+    operator.find(f"/tenants/{api.tenant}", key_id)
+    operator.page.click(f"a:text-is('{key_id}')")
+    operator.assert_says(stray)
+    assert kept not in operator.get_text()
+    operator.page.select_option("#status", "unfinished")
+    operator.page.click("button:text-is('Filter')")
+    operator.page.click("text=Act on all that match…")
+    operator.page.select_option("#action", "cancel")
+    operator.page.click("button:text-is('Count')")
+    operator.page.click("button:has-text('Cancel 1 prediction')")
+
+    assert leaked.wait_until_finished(stray)["status"] == "canceled"
+    assert api.get(kept)["status"] != "canceled"
+    api.call("POST", f"/v1/predictions/{kept}/cancel")
+
+
 def assert_sent_again(receiver: Receiver) -> None:
     received = receiver.wait_for(lambda requests: len(requests) >= 2, "the webhook again")
     assert [request.status for request in received] == [GONE, 204]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -38,23 +39,33 @@ def test_predictions_are_filtered_as_bulk_operations_are(operator: Browser, tena
     old = store_job(
         make_job(JobStatus.FAILED, created_at=now - timedelta(hours=3), end_reason=EndReason.EXPIRED)
     )
-    new = store_job(make_job(JobStatus.QUEUED, created_at=now, batch_id=generate_id(now)))
+    new = store_job(
+        make_job(JobStatus.QUEUED, created_at=now, batch_id=generate_id(now), key_id="k2m4q6s8u0w2")
+    )
 
     def find(browser: Browser, **query: str) -> set[str]:
         page = browser.get(f"/predictions?{urlencode(query)}")
         assert page.status == 200, page.text
         return set(re.findall(r"/console/predictions/acme/(\w+)", page.html))
 
+    path = f"/predictions/acme/{new.id}"
     hour_ago = (now - timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     for browser in (operator, tenant):
         assert find(browser, status="unfinished") == {new.id}
         assert find(browser, status="failed,queued") == {old.id, new.id}
         assert find(browser, error_class="expired") == {old.id}
         assert find(browser, batch=new.batch_id or "") == {new.id}
+        assert find(browser, key="k2m4q6s8u0w2") == {new.id}
+        assert find(browser, key="k2m4q6s8u0w2", status="failed") == set()
         assert find(browser, created_before=hour_ago) == {old.id}
         assert find(browser, created_after=hour_ago) == {new.id}
         assert find(browser, age="24h", created_after=hour_ago) == {new.id}
         assert find(browser, age="1h", created_after="2020-01-01T00:00:00Z") == {new.id}
+    (link,) = re.findall(r'<a href="/prod/console(/predictions\?[^"]*key=\w+)"', operator.get(path).html)
+    assert parse_qs(urlsplit(unescape(link)).query) == {"tenant": ["acme"], "key": ["k2m4q6s8u0w2"]}
+    bulk = find_link(operator.get(unescape(link)), "Act on all that match…")
+    assert bulk is not None
+    assert parse_qs(urlsplit(bulk).query) == {"tenant": ["acme"], "key": ["k2m4q6s8u0w2"]}
     page = operator.get(f"/predictions?status=failed,queued&created_before={hour_ago}")
     assert "<option selected>failed,queued</option>" in page.html
     link = find_link(page, "Act on all that match…")

@@ -57,7 +57,7 @@ def test_expired_key_is_not_shown_as_valid(operator: Browser) -> None:
     store_key(tenant="lapsed", expires_at=now + timedelta(days=2, minutes=1))
 
     page = operator.get("/tenants/lapsed")
-    (row,) = re.findall(rf"<tr><th[^>]*>{expired.key_id}.*?</tr>", page.html, re.DOTALL)
+    (row,) = re.findall(rf"<tr><th[^>]*><a [^>]*>{expired.key_id}<.*?</tr>", page.html, re.DOTALL)
     assert ">expired</span>" in row
     assert ">valid</span>" not in row
     assert page.html.count(">valid</span> <small>until ") == 1

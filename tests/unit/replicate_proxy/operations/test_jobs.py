@@ -43,7 +43,7 @@ def find_ids(api: AdminApi, **query: str) -> list[str]:
 
 
 def test_jobs_are_searched_by_each_filter(admin_api: AdminApi) -> None:
-    queued = add_job(admin_api, 1)
+    queued = add_job(admin_api, 1, key_id="jwt:user 7")
     old = add_job(admin_api, 60, JobStatus.SUBMITTED, tenant="globex")
     failed = add_job(admin_api, 2, JobStatus.FAILED, end_reason=EndReason.NO_CREDIT)
     rejected = add_job(admin_api, 3, JobStatus.FAILED, end_reason=EndReason.REJECTED, model="acme/model")
@@ -55,6 +55,8 @@ def test_jobs_are_searched_by_each_filter(admin_api: AdminApi) -> None:
     assert find_ids(admin_api, error_class="no_credit") == [failed.id]
     assert find_ids(admin_api, model="acme/model") == [rejected.id]
     assert find_ids(admin_api, tenant="globex") == [old.id]
+    assert find_ids(admin_api, key="jwt:user 7") == [queued.id]
+    assert find_ids(admin_api, key="jwt:user 7", status="failed") == []
     assert find_ids(admin_api, older_than="3000") == [old.id]
     assert find_ids(admin_api, created_after="2026-01-31T09:28:00Z") == [queued.id, failed.id]
     assert find_ids(admin_api, id=old.id) == [old.id]

@@ -223,6 +223,7 @@ def _parse_filter(stored: Mapping[str, str]) -> JobFilter:
         statuses=frozenset(JobStatus(name) for name in statuses if name),
         tenant=stored.get("tenant"),
         model=stored.get("model"),
+        key_id=stored.get("key"),
         batch_id=stored.get("batch"),
         metadata=parse_metadata(stored["metadata"]) if "metadata" in stored else {},
         end_reason=EndReason(stored["error_class"]) if "error_class" in stored else None,

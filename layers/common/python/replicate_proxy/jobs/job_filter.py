@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 class JobFilter:
     """Selects jobs; an empty filter selects all. `created_after` is included, `created_before` is not.
 
-    `model` is the one that ran, or that the caller named; `end_reason` is why a job ended. A job matches
-    `metadata` if it has all of its pairs.
+    `model` is the one that ran, or that the caller named; `key_id` is the API key that created a job, or
+    `jwt:` and the subject of a token; `end_reason` is why it ended. A job matches `metadata` if it has all of
+    its pairs.
     """
 
     statuses: frozenset[JobStatus] = frozenset()
     tenant: str | None = None
     model: str | None = None
+    key_id: str | None = None
     batch_id: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     end_reason: EndReason | None = None
@@ -42,7 +44,7 @@ class JobFilter:
     @property
     def reads_content(self) -> bool:
         """Return whether jobs themselves have to be read to tell if they match, since no index says so."""
-        return self.model is not None or self.batch_id is not None or bool(self.metadata)
+        return bool(self.model or self.key_id or self.batch_id or self.metadata)
 
     def matches(self, job: Job) -> bool:
         min_id, before_id = self.min_id, self.before_id
@@ -50,6 +52,7 @@ class JobFilter:
             (not self.statuses or job.status in self.statuses)
             and (self.tenant is None or job.tenant == self.tenant)
             and (self.model is None or self.model in _list_models(job))
+            and (self.key_id is None or job.key_id == self.key_id)
             and (self.batch_id is None or job.batch_id == self.batch_id)
             and self.metadata.items() <= job.metadata.items()
             and (self.end_reason is None or job.end_reason is self.end_reason)

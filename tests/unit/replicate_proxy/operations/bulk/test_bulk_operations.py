@@ -93,7 +93,7 @@ class TestPreview:
         assert api.worker_starter.count == 0
 
     def test_filter_narrows_as_in_the_list_of_jobs(self, api: AdminApi) -> None:
-        add_jobs(api, 2, model="acme/one", end_reason=EndReason.REPORTED)
+        add_jobs(api, 2, model="acme/one", key_id="k2m4q6s8u0w2", end_reason=EndReason.REPORTED)
         add_jobs(api, 1, model="acme/two", end_reason=EndReason.REPORTED)
         add_jobs(api, 4, end_reason=EndReason.REJECTED, created_at=START - timedelta(minutes=1))
 
@@ -101,6 +101,7 @@ class TestPreview:
             return int(start(api, "retry", None, **job_filter)[1]["matched"])
 
         assert count(model="acme/one") == 2
+        assert count(key="k2m4q6s8u0w2") == 2
         assert count(error_class="reported") == 3
         assert count(status="failed", older_than=600) == 3
         assert count(created_after="2026-01-31T10:00:00Z") == 4

@@ -324,6 +324,7 @@ class JobFilterBody(RequestBody):
     status: str | None = None
     tenant: str | None = None
     model: str | None = None
+    key: str | None = None
     batch: str | None = None
     metadata: str | None = None
     error_class: str | None = None

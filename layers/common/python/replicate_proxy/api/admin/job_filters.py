@@ -24,7 +24,7 @@ _SECONDS_PATTERN = re.compile(r"[0-9]{1,9}")
 _UNFINISHED = "unfinished"
 _STATUSES = (*JobStatus, _UNFINISHED)
 FILTER_PARAMETERS = (
-    *("status", "tenant", "model", "batch", "metadata", "error_class"),
+    *("status", "tenant", "model", "key", "batch", "metadata", "error_class"),
     *("older_than", "created_after", "created_before"),
 )
 
@@ -66,6 +66,7 @@ class _FilterParser:
             statuses=frozenset({JobStatus.FAILED}) if end_reason and not statuses else statuses,
             tenant=tenant,
             model=self._values.get("model") or None,
+            key_id=self._values.get("key") or None,
             batch_id=self._parse_batch(),
             metadata=self._parse_metadata(),
             end_reason=end_reason,

@@ -144,6 +144,7 @@ def describe_filter(job_filter: JobFilter) -> dict[str, Any]:
         "status": ",".join(sorted(job_filter.statuses)) or None,
         "tenant": job_filter.tenant,
         "model": job_filter.model,
+        "key": job_filter.key_id,
         "batch": job_filter.batch_id,
         "metadata": format_metadata(job_filter.metadata) or None,
         "error_class": job_filter.end_reason.value if job_filter.end_reason else None,
