@@ -235,6 +235,18 @@ def test_large_batch_shows_its_lines_and_gives_its_results(
     assert lines[0]["output"] == HOSTILE
 
 
+def test_prediction_is_opened_by_its_id(
+    stack: Stack, api: ApiClient, make_console: Callable[..., Console]
+) -> None:
+    prediction = api.create(LAB, {"output": 1})["id"]
+    console = make_console()
+    console.sign_in(stack.admin_key)
+    console.open("/predictions")
+    console.page.fill("#id", prediction)
+    console.page.keyboard.press("Enter")
+    console.page.wait_for_url(f"**/predictions/{api.tenant}/{prediction}")
+
+
 def test_htmx_refreshes_the_table_in_place(stack: Stack, make_console: Callable[..., Console]) -> None:
     console = make_console()
     console.sign_in(stack.admin_key)

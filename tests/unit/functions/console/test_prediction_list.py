@@ -33,6 +33,22 @@ def test_later_pages_do_not_repeat_what_was_done(tenant: Browser, monkeypatch: p
     assert parse_qs(urlsplit(older).query).keys() == {"status", "cursor"}
 
 
+def test_prediction_is_opened_by_its_id_alone(operator: Browser, tenant: Browser) -> None:
+    own, foreign = store_failed_job(), store_job(make_job(tenant="globex", created_at=datetime.now(UTC)))
+    for browser, job in ((operator, own), (operator, foreign), (tenant, own)):
+        page = browser.get(f"/predictions?id=%20{job.id}%20&status=succeeded")
+        assert (page.status, page.location) == (303, f"/predictions/{job.tenant}/{job.id}")
+    unknown = generate_id(datetime.now(UTC))
+    for job_id in (unknown, foreign.id):
+        page = tenant.get(f"/predictions?id={job_id}")
+        assert page.location == f"/predictions/acme/{job_id}"
+        assert tenant.get(page.location).status == 404
+    for browser, job_id in ((operator, unknown), (operator, "p7x2k9q4wrm0"), (tenant, "p7x2k9q4wrm0")):
+        page = browser.get(f"/predictions?id={job_id}")
+        assert page.status == 400
+        assert "must be the ID of a prediction here" in page.text
+
+
 def test_predictions_are_filtered_as_bulk_operations_are(operator: Browser, tenant: Browser) -> None:
     """What operators see is what they act on."""
     now = datetime.now(UTC)

@@ -126,6 +126,8 @@ def _add_action_pages(pages: PageRouter, services: ConsoleServices) -> None:
 
 def _show_list(page: Page, services: ConsoleServices) -> Response:
     tenant = choose_tenant(page)
+    if job_id := page.request.query.get("id", "").strip():
+        return _open_by_id(page, services, tenant, job_id)
     job_filter = _parse_filter(page, tenant)
     before_id = decode_id_cursor(page.request.query.get("cursor"))
     read = read_together(
@@ -146,6 +148,20 @@ def _show_list(page: Page, services: ConsoleServices) -> Response:
         bulk_url=_build_bulk_url(page, job_filter),
         next_url=None if next_id is None else page.url_with(cursor=encode_cursor((next_id,))),
     )
+
+
+def _open_by_id(page: Page, services: ConsoleServices, tenant: str | None, job_id: str) -> Response:
+    """Lead to the prediction, or to the batch of a known tenant. Raises a 400 ApiError if there is none.
+
+    A tenant is led to its own page of any ID, which another tenant's does not have either.
+    """
+    owner = tenant
+    if page.signed_in_viewer.is_operator and is_id(job_id):
+        entry = services.admin.job_search.find(job_id)
+        owner = entry.tenant if entry is not None else tenant
+    if owner is None or not is_id(job_id):
+        raise parameter_error("id", "must be the ID of a prediction here, not that of Replicate")
+    return page.redirect(f"/predictions/{owner}/{job_id}")
 
 
 def choose_tenant(page: Page) -> str | None:
