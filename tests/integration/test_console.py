@@ -247,6 +247,30 @@ def test_prediction_is_opened_by_its_id(
     console.page.wait_for_url(f"**/predictions/{api.tenant}/{prediction}")
 
 
+def test_usage_of_a_month_is_downloaded(
+    stack: Stack, api: ApiClient, make_console: Callable[..., Console]
+) -> None:
+    """The file has what the page and the API have."""
+    api.run(FLUX, SMALL_IMAGE_INPUT)
+    wait_for(
+        lambda: api.call("GET", "/v1/usage").json()["total"]["predictions"] == 1,
+        timeout_seconds=90,
+        description="the count of the prediction",
+    )
+    console = make_console()
+    console.sign_in(api.key)
+    console.open("/usage")
+    console.page.select_option("#days", "this month")
+    console.page.click("button:text-is('Show')")
+    first_day = time.strftime("%Y-%m-01", time.gmtime())
+    assert f"{first_day} to " in console.get_text()
+    with console.page.expect_download() as download:
+        console.page.click("text=Download as CSV")
+    query = f"from={first_day}&group_by=day,model,key&format=csv"
+    assert download.value.path().read_bytes() == api.call("GET", f"/v1/usage?{query}").content
+    assert download.value.suggested_filename.startswith(f"usage-{api.tenant}-{first_day}-")
+
+
 def test_htmx_refreshes_the_table_in_place(stack: Stack, make_console: Callable[..., Console]) -> None:
     console = make_console()
     console.sign_in(stack.admin_key)

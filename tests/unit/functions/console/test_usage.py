@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
@@ -55,6 +55,41 @@ def test_usage_says_how_many_rows_it_leaves_out(operator: Browser, monkeypatch: 
     page = operator.get("/usage")
     assert f"<b>{len(entries)}</b><span>ended</span>" in page.html
     assert page.text.count("The first 1 of 3 are shown; the API returns all.") == 1
+
+
+def test_month_of_a_tenant_is_shown_by_day_and_downloaded(
+    operator: Browser, tenant: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[str, str]] = []
+
+    def list_entries(_: object, tenant: str, first: str, last: str) -> list[UsageEntry]:
+        read.append((first, last))
+        counts = UsageCounts(succeeded=2, cost_micro_usd=1_250_000)
+        return [UsageEntry(UsageKey(tenant, last, "acme/flux", "key-1"), counts)]
+
+    monkeypatch.setattr(DynamoUsageReports, "list_entries", list_entries)
+    today = datetime.now(UTC).date()
+    first = today.replace(day=1)
+    before = first - timedelta(days=1)
+    page = operator.get("/usage?tenant=acme&days=month")
+    assert f"{today} 2 0 $1.25" in page.text
+    for browser, path in (
+        (operator, "/usage/csv?tenant=acme&days=before"),
+        (tenant, "/usage/csv?days=before"),
+    ):
+        file = browser.get(path)
+        assert file.headers["content-type"].startswith("text/csv")
+        assert (
+            f'filename="usage-acme-{before.replace(day=1)}-{before}.csv"'
+            in file.headers["content-disposition"]
+        )
+        header, row = file.html.splitlines()
+        assert header.startswith("day,model,key,predictions,")
+        assert row.startswith(f"{before},acme/flux,key-1,2,2,0,0,1.250000,")
+    months = [(f"{first}", f"{today}"), *[(f"{before.replace(day=1)}", f"{before}")] * 2]
+    assert read == months
+    assert tenant.get("/usage/csv?tenant=globex").status == 404
+    assert "must be one of 7, 14, 30, month, before" in operator.get("/usage?days=9").text
 
 
 def test_usage_keeps_a_tenant_without_keys_or_settings(operator: Browser) -> None:

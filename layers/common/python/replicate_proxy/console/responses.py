@@ -54,6 +54,17 @@ def html_response(status: int, html: str, content_policy: str) -> Response:
     return {"statusCode": status, "headers": headers, "body": html, "isBase64Encoded": False}
 
 
+def download_response(response: Response, file_name: str) -> Response:
+    """Return a response of the API as a file that the browser stores."""
+    headers = {
+        **_COMMON_HEADERS,
+        **response["headers"],
+        "content-disposition": f'attachment; filename="{file_name}"',
+        "cache-control": "no-store",
+    }
+    return {**response, "headers": headers}
+
+
 def redirect(url: str) -> Response:
     """Let the browser read another page."""
     headers = {**_COMMON_HEADERS, "location": url, "cache-control": "no-store"}
