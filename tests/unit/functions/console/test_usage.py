@@ -92,6 +92,24 @@ def test_month_of_a_tenant_is_shown_by_day_and_downloaded(
     assert "must be one of 7, 14, 30, month, before" in operator.get("/usage?days=9").text
 
 
+def test_unknown_costs_are_said_beside_each_sum(operator: Browser) -> None:
+    """A model without a price is not free."""
+    timeline = {TimelineStep.FINISHED: clock.now()}
+    jobs = [
+        make_job(
+            JobStatus.SUCCEEDED, id=f"{number}" * 26, model="acme/unpriced", cost=cost, timeline=timeline
+        )
+        for number, cost in enumerate((None, None, Cost(micro_usd=1_500_000)))
+    ]
+    store = DynamoUsageStore(boto3.client("dynamodb"), USAGE_TABLE)
+    store.count([EndedJob.from_job(job) for job in jobs], now=clock.now())
+    usage_page, overview = operator.get("/usage"), operator.get()
+    for name in ("acme/unpriced", "acme", clock.now().date().isoformat()):
+        assert f"{name} 3 0 $1.50 + 2 unknown" in usage_page.text
+    assert "acme 3 0 $1.50 + 2 unknown" in overview.text
+    assert "$1.50 spent today, without 2 of unknown cost" in overview.text
+
+
 def test_usage_keeps_a_tenant_without_keys_or_settings(operator: Browser) -> None:
     """Tenants of JWTs have neither: the form would show the usage of all the next time."""
     page = operator.get("/usage?tenant=by-token&days=30")
