@@ -199,6 +199,39 @@ def test_job_that_waits_for_its_model_keeps_the_slot_of_its_tenant() -> None:
     assert claimed.limits == (TENANT_LIMIT, MODEL_LIMIT)
 
 
+@pytest.mark.parametrize("is_granted", [True, False])
+def test_job_that_must_wait_for_its_tenant_first_lets_others_have_the_slot_of_its_model(
+    *, is_granted: bool
+) -> None:
+    """The limit of the tenant is set while its job waits for the model."""
+    concurrency = make_concurrency(model=1)
+    running = send(concurrency, concurrency.create_job(entry_name=MODEL, tenant="globex"))
+    job = concurrency.create_job(entry_name=MODEL)
+    other = concurrency.create_job(entry_name=MODEL, tenant="globex", created_at=NOW + timedelta(seconds=1))
+    for waiting in (job, other):
+        assert send(concurrency, waiting) is None
+    concurrency.tenant_limits.put(TENANT, 1)
+    first = send(concurrency, concurrency.create_job())
+    assert first is not None
+    assert running is not None
+    if is_granted:
+        end(concurrency, running)
+        assert concurrency.queue.take_ids() == [job.id]
+
+    assert send(concurrency, job) is None
+    if not is_granted:
+        end(concurrency, running)
+
+    assert concurrency.queue.take_ids() == [other.id]
+    assert send(concurrency, other) is not None
+    end(concurrency, first)
+    assert concurrency.queue.take_ids() == [job.id]
+    assert send(concurrency, job) is None
+    end(concurrency, other)
+    assert concurrency.queue.take_ids() == [job.id]
+    assert concurrency.gate.acquire(concurrency.read(job)) == (TENANT_LIMIT, MODEL_LIMIT)
+
+
 def test_canceled_job_leaves_the_line_and_its_slots() -> None:
     concurrency = make_concurrency(tenant=2, model=1)
     running = send(concurrency, concurrency.create_job(entry_name=MODEL))

@@ -8,7 +8,7 @@ import pytest
 
 from replicate_proxy.concurrency.model import Limit, WaitingJob, name_tenant_limit
 from replicate_proxy.jobs.changes import Claimed
-from replicate_proxy.jobs.model import JobStatus
+from replicate_proxy.jobs.model import JobStatus, Waiting, WaitReason
 from replicate_proxy.webhooks.model import JobChange
 from tests.support.builders import TENANT
 from tests.support.clock import NOW
@@ -49,6 +49,22 @@ def test_slot_of_job_that_does_not_need_it_is_freed(concurrency: Concurrency, st
 
     assert run_repair(concurrency) == 1
     assert concurrency.queue.take_ids() == [waiting.id]
+
+
+def test_slot_that_was_granted_to_a_job_which_waits_for_another_limit_is_freed(
+    concurrency: Concurrency,
+) -> None:
+    """It was granted just after the job had left the line."""
+    concurrency.tenant_limits.put("globex", 1)
+    other_limit = Limit(name_tenant_limit("globex"), 1)
+    waiting = Waiting(reason=WaitReason.CONCURRENCY_LIMIT, limit=other_limit.name, max_concurrency=1)
+    moved = concurrency.create_job(waiting=waiting)
+    last = concurrency.create_job()
+    concurrency.slots.acquire(ONE, f"{TENANT}/{moved.id}", 0)
+    hold(concurrency, last)
+
+    assert run_repair(concurrency) == 1
+    assert concurrency.queue.take_ids() == [last.id]
 
 
 def test_slot_of_deleted_job_is_freed(concurrency: Concurrency) -> None:

@@ -93,6 +93,7 @@ class SlotGate:
         """
         waiting_job = WaitingJob.from_job(job)
         self._store.join_line(limit.name, waiting_job)
+        self._leave_other_line(job, limit, acquired)
         now = self._clock.now()
         waiting = Waiting(
             reason=WaitReason.CONCURRENCY_LIMIT, limit=limit.name, max_concurrency=limit.max_concurrency
@@ -113,6 +114,21 @@ class SlotGate:
         count(Metric.JOB_HELD)
         logger.info("job held", limit=limit.name, max_concurrency=limit.max_concurrency)
         self._line.advance(limit.name)
+
+    def _leave_other_line(self, job: Job, limit: Limit, acquired: Iterable[str]) -> None:
+        """Leave the line that the job was in, with the slot that it may have been granted there.
+
+        That is the line of its model, if a limit of its tenant was set meanwhile: while it waits for its
+        tenant, others can use its slot of the model.
+        """
+        if job.waiting is None or not is_in_line(job):
+            return
+        other = job.waiting.limit
+        if other == limit.name or other in acquired or needs_slot(job, other):
+            return
+        self._store.leave_line(other, [WaitingJob.from_job(job)])
+        if self._release(other, job):
+            self._line.advance(other)
 
     def _find_next_check(self, job: Job, now: datetime) -> datetime:
         """Return when the sweep sends the job again: at its deadline or expiry at the latest."""

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.concurrency.model import needs_slot
+from replicate_proxy.concurrency.model import is_in_line, needs_slot
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.jobs.model import JobStatus
 from replicate_proxy.observability import logger
@@ -90,10 +90,15 @@ def _is_stale(job: Job | None, limit_name: str, revision: int) -> bool:
     """Return whether no job needs the slot.
 
     That of a queued job is in use if it was granted (revision 0: the job has been sent to dispatch), or
-    acquired for the present record: dispatch may be about to claim it, or will find it again.
+    acquired for the present record: dispatch may be about to claim it, or will find it again. One that was
+    granted to a job which waits for another limit is not: the job had left the line a moment before.
     """
     if job is None:
         return True
     if needs_slot(job, limit_name):
         return False
-    return job.status is not JobStatus.QUEUED or 0 < revision < job.revision
+    if job.status is not JobStatus.QUEUED:
+        return True
+    if revision == 0:
+        return job.waiting is not None and is_in_line(job) and job.waiting.limit != limit_name
+    return revision < job.revision
