@@ -349,6 +349,35 @@ class TestRepeatedHarvest:
         assert self.repeat(pipeline, job) == job
         assert len(pipeline.output_harvester.calls) == calls
 
+    def test_files_that_another_has_stored_just_before_the_lease_stay(self, pipeline: Pipeline) -> None:
+        job = self.make_given_up_job(pipeline)
+        stored = replace(
+            NOT_STORED, outcome=FileOutcome.STORED, url="https://outputs.test/b", retryable=False
+        )
+        pipeline.output_harvester.results = [
+            HarvestResult(output=[STORED.url, stored.url], records=(STORED, stored))
+        ] * 2
+        harvester = pipeline.harvester
+
+        class OtherReadsFirst:
+            """Lets another harvester run as a whole when the records of the files have been read."""
+
+            def load(self, document: Document | None) -> Any:
+                records = pipeline.documents.load(document)
+                if pipeline.harvester is not harvester:
+                    pipeline.harvester = harvester
+                    TestRepeatedHarvest().repeat(pipeline, job)
+                return records
+
+            def save(self, *arguments: Any) -> Any:
+                return pipeline.documents.save(*arguments)
+
+        pipeline.harvester = replace(harvester, documents=OtherReadsFirst())
+        self.repeat(pipeline, job)
+
+        assert pipeline.output_harvester.results == []
+        assert pipeline.output_harvester.calls[-1] == (STORED, stored)
+
     def test_second_harvester_does_nothing_during_the_first(self, pipeline: Pipeline) -> None:
         job = self.make_given_up_job(pipeline)
         pipeline.output_harvester.results = [RETRYABLE]

@@ -190,6 +190,8 @@ class JobHarvester:
             logger.info("harvest not repeated", reason=str(error))
             return job
         self.checkpoint("harvest.lease_acquired")
+        # Another harvester may have stored files before this one had the lease.
+        known = load_file_records(job, self.documents)
         result = self._harvest_files(job, deadline, tuple(record for record in known if record.is_stored))
         self.checkpoint("harvest.files_stored")
         return self._add_files(job, known, result)
