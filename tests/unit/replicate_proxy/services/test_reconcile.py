@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -188,3 +189,23 @@ def test_failed_check_is_repeated_within_minutes_after_many_checks_without_progr
     next_check_at = pipeline.get_job(job).next_check_at
     assert next_check_at is not None
     assert next_check_at - NOW <= timedelta(minutes=10)
+
+
+@pytest.mark.parametrize("is_failing", [True, False])
+def test_result_is_looked_for_within_its_hour_whatever_the_timeouts_are(*, is_failing: bool) -> None:
+    """A check that fails, and a report that may be lost, are followed by another check in time."""
+    pipeline = Pipeline(timeouts=JobTimeouts(unknown_outcome_seconds=1200))
+    job = pipeline.accept_job().job
+    pipeline.drain_messages()
+    pipeline.replicate.finish("p1", output="a")
+    current = pipeline.get_job(job)
+    pipeline.store.put(replace(current, next_check_at=PAST, checks=9, revision=current.revision + 1))
+    if is_failing:
+        pipeline.replicate.faults.fail("get")
+
+    outcome = CheckOutcome.CHECK_FAILED if is_failing else CheckOutcome.REPORT_PUBLISHED
+    assert pipeline.run_sweep() == {outcome: 1}
+
+    next_check_at = pipeline.get_job(job).next_check_at
+    assert next_check_at is not None
+    assert next_check_at - NOW <= timedelta(minutes=30)

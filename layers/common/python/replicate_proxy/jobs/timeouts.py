@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # (Replicate docs, predictions: data retention).
 REPLICATE_RETENTION = timedelta(hours=1)
 
-_MAX_CHECK_INTERVAL = timedelta(minutes=30)
+MAX_CHECK_INTERVAL = timedelta(minutes=30)
 _MAX_POLL_INTERVAL_SECONDS = 30.0
 # Bounds the power in `calculate_next_check`; the interval reaches its maximum earlier.
 _MAX_BACKOFF_STEPS = 16
@@ -77,4 +77,4 @@ class JobTimeouts:
         else:
             seconds = max(self.poll_interval_seconds, 0.1) * 1.5**steps
             interval = timedelta(seconds=min(seconds, _MAX_POLL_INTERVAL_SECONDS))
-        return now + min(interval, _MAX_CHECK_INTERVAL)
+        return now + min(interval, MAX_CHECK_INTERVAL)

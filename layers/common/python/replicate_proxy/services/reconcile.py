@@ -17,7 +17,7 @@ from replicate_proxy.jobs.changes import (
     StaleChangeError,
 )
 from replicate_proxy.jobs.model import EndReason, Job, JobStatus
-from replicate_proxy.jobs.timeouts import REPLICATE_RETENTION, JobTimeouts
+from replicate_proxy.jobs.timeouts import MAX_CHECK_INTERVAL, REPLICATE_RETENTION, JobTimeouts
 from replicate_proxy.jobs.transitions import is_fallback_due
 from replicate_proxy.observability import Metric, count, logger
 from replicate_proxy.replicate_api.errors import RejectedError, TokenRejectedError
@@ -119,15 +119,10 @@ class Reconciler:
         return CheckOutcome.ACCOUNT_LOST
 
     def _postpone_failed_check(self, job: Job) -> None:
-        """Schedule the next check some minutes later, up to 16 times the timeout of an unknown outcome.
-
-        `job.checks` counts checks without progress too. The short backoff keeps a single failure after many
-        of those from postponing the job for half an hour.
-        """
+        """Schedule the next check some minutes later."""
         try:
-            seconds = self.timeouts.unknown_outcome_seconds * 2 ** min(job.checks, _SHORT_BACKOFF_STEPS)
             # For the status that was checked: whoever has changed it has scheduled the next check.
-            self._schedule_next_check(job, seconds)
+            self._schedule_next_check(job, self._calculate_short_interval(job))
         except ProxyError as error:
             logger.info("failed check not postponed", job_id=job.id, reason=type(error).__name__)
 
@@ -217,7 +212,7 @@ class Reconciler:
         """Return the seconds until the next check of a job that runs on Replicate."""
         if prediction.status.is_terminal:
             # The report may be lost on the bus, and Replicate keeps the output for an hour only.
-            return self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _SHORT_BACKOFF_STEPS)
+            return self._calculate_short_interval(job)
         if job.cancel_requested_at is not None:
             return self._calculate_cancel_interval(job)
         now = self.clock.now()
@@ -225,6 +220,15 @@ class Reconciler:
         if job.fallback_due_at is not None and job.fallback_due_at > now:
             next_check_at = min(next_check_at, job.fallback_due_at)
         return (next_check_at - now).total_seconds()
+
+    def _calculate_short_interval(self, job: Job) -> float:
+        """Return up to 16 times the timeout of an unknown outcome, and no more than half an hour.
+
+        `job.checks` counts checks without progress too. The short backoff keeps a single failure after many
+        of those from postponing the job for long: Replicate keeps the result for an hour only.
+        """
+        seconds = self.timeouts.unknown_outcome_seconds * 2.0 ** min(job.checks, _SHORT_BACKOFF_STEPS)
+        return min(seconds, MAX_CHECK_INTERVAL.total_seconds())
 
     def _calculate_cancel_interval(self, job: Job) -> float:
         return self.timeouts.cancel_seconds * 2.0 ** min(job.checks, _LONG_BACKOFF_STEPS)
