@@ -38,6 +38,10 @@ _BATCH_SHARE = 0.2
 _PAUSE_SHARE = 0.25
 _ERASURE_SHARE = 0.1
 _BULK_SHARE = 0.1
+_REDELIVERY_SHARE = 0.15
+_HARVEST_SHARE = 0.15
+_CHANGE_SHARE = 0.4
+_PARAMETER_SHARE = 0.2
 _SEARCHES = 6
 _PROGRESS_SECONDS = 60.0
 
@@ -93,6 +97,10 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         pause_share=_PAUSE_SHARE,
         erasure_share=_ERASURE_SHARE,
         bulk_share=_BULK_SHARE,
+        redelivery_share=_REDELIVERY_SHARE,
+        harvest_share=_HARVEST_SHARE,
+        change_share=_CHANGE_SHARE,
+        parameter_share=_PARAMETER_SHARE,
         searches=_SEARCHES,
         is_storm=options.storm,
     )

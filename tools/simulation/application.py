@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy import signing
 from replicate_proxy.webhooks.model import AttemptResult, ErrorCode
@@ -35,6 +35,12 @@ class Taken:
     sender: Actor
     failed_calls_before: int
     is_redelivery: bool
+
+    @property
+    def sequence(self) -> int:
+        """The position of the event among those of its prediction."""
+        proxy: Any = self.prediction["proxy"]
+        return int(proxy["sequence"])
 
     @property
     def must_be_recorded(self) -> bool:
@@ -99,6 +105,10 @@ class Applications:
             receiver.refused_event = own.choice(("start", "start", "output"))
             receiver.refuses_until = self._scheduler.now + own.uniform(600, 4000)
         return receiver
+
+    def count_redeliveries(self) -> int:
+        """Return how many redeliveries were taken."""
+        return sum(taken.is_redelivery for receiver in self.receivers.values() for taken in receiver.taken)
 
     def post(self, url: str, headers: Mapping[str, str], body: bytes) -> ReceiverResponse:
         """Handle one request in the current actor."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from replicate_proxy.audit.model import AuditAction
+    from tools.simulation.aws import InMemoryAws
     from tools.simulation.invariants import Invariants, Item
     from tools.simulation.world import World
 
@@ -40,6 +41,15 @@ class NoAuditLog:
     ) -> Iterator[AuditedChange]:
         del action, tenant, parameters
         yield AuditedChange(target, before)
+
+
+def list_recorded(aws: InMemoryAws, *actions: AuditAction) -> set[str]:
+    """Return the targets of these actions that the trail has."""
+    return {
+        record["target"]
+        for record in read_items(aws, Table.AUDIT)
+        if record["pk"] == "CHAIN" and record["action"] in actions
+    }
 
 
 class AuditInvariants:

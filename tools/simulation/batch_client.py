@@ -72,9 +72,7 @@ class BatchClient:
         """Return the batch, None if its file is deleted or if there is no answer."""
         for attempt in range(_MAX_ATTEMPTS):
             try:
-                batch, _ = self._world.call_api(
-                    lambda ingest: ingest.large_batches.create(request, principal)
-                )
+                batch = self._world.call_api(lambda ingest: ingest.create_large_batch(request, principal))
             except ServiceUnavailableError:
                 # Without a key, a request of unknown outcome is not repeated.
                 if request.idempotency_key is None:

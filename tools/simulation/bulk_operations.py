@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from tools.simulation.invariants import Invariants, Item, JobKey
     from tools.simulation.world import World
 
-_ACTIONS = (BulkAction.CANCEL, BulkAction.RETRY, BulkAction.DELETE)
-_OPERATIONS = 4
+_ACTIONS = tuple(BulkAction)
+_OPERATIONS = 6
 _MIN_DELAY_SECONDS = 30.0
 _MAX_ATTEMPTS = 8
 # The count has changed, or nothing matches.
 _CONFLICT = 409
+_SCHEDULE = "schedule_started_at"
 _ENDS = "a bulk operation ends"
 _EACH_ONCE = "a bulk operation acts on each job once"
 _OTHERS_KEPT = "a bulk operation acts on no other job"
@@ -81,10 +82,13 @@ class BulkInvariants:
         self._invariants = invariants
         self._deletions = deletions
         self._lists: dict[str, list[JobKey]] = {}
+        self._redelivered: set[JobKey] = set()
         observe_writes(world.aws, self._check_write)
         invariants.at_rest.append(self._check_at_rest)
 
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
+        if old is not None and new is not None and old.get(_SCHEDULE) != new.get(_SCHEDULE):
+            self._redelivered.add((new["tenant"]["S"], new["job_id"]["S"]))
         if table != Table.JOBS or new is None or old is not None:
             return
         kind = new["pk"]["S"]
@@ -102,6 +106,8 @@ class BulkInvariants:
             self._invariants.report(_OTHERS_KEPT, f"{operation['filter']}: {keys}")
         if operation["action"] == BulkAction.CANCEL:
             self._invariants.canceled_by_caller.update(keys)
+        elif operation["action"] == BulkAction.HARVEST:
+            self._invariants.harvested_again.update(keys)
         elif operation["action"] == BulkAction.DELETE:
             self._deletions.requested.update(keys)
 
@@ -129,4 +135,8 @@ class BulkInvariants:
             return lambda job: job.cancel_requested_at is not None or job.status is JobStatus.CANCELED
         if action is BulkAction.RETRY:
             return lambda job: job.retried_as is not None
+        if action is BulkAction.REDELIVER:
+            return lambda job: (job.tenant, job.id) in self._redelivered
+        if action is BulkAction.HARVEST:
+            return lambda job: job.status is JobStatus.SUCCEEDED
         return lambda job: (job.tenant, job.id) in self._world.truth.deleted_jobs

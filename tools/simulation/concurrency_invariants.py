@@ -10,6 +10,7 @@ from replicate_proxy.concurrency.model import name_model_limit, name_tenant_limi
 from replicate_proxy.contracts.commands import DispatchCommand
 from replicate_proxy.jobs.model import TERMINAL_STATUSES, JobStatus
 from replicate_proxy.model_entries.entry import ModelEntry
+from tools.simulation.limit_history import LimitHistory
 from tools.simulation.observation import is_deletion_item, observe_writes
 from tools.simulation.resources import Queue, Table
 
@@ -24,6 +25,7 @@ LIMITED_TENANT = "acme"
 LIMITED_ENTRY = ModelEntry(name="acme/model", max_concurrency=3)
 FIRST_TENANT_LIMIT = 3
 RAISED_TENANT_LIMIT = 5
+OTHER_TENANT_LIMITS = (1, 2, 5, 20, None)
 # Caches of the limits are older at most, and so is a claim that was made by them.
 _SETTLED_SECONDS = 120.0
 _SAMPLE_SECONDS = 60.0
@@ -42,19 +44,26 @@ class StaticEntries:
 class ConcurrencyInvariants:
     """Counts the predictions that run within each limit, by what Replicate got and what the jobs show.
 
-    The operator tells it the limit of the tenant, which is only ever raised.
+    The operator tells it the limit of the tenant.
     """
 
     def __init__(self, world: World, invariants: Invariants) -> None:
         self._world = world
         self._invariants = invariants
-        self._numbers = {name_model_limit(LIMITED_ENTRY.name): LIMITED_ENTRY.max_concurrency or 0}
-        self._limited_since: float | None = None
+        self._limits = {
+            name: LimitHistory(world.scheduler, _SETTLED_SECONDS)
+            for name in (name_model_limit(LIMITED_ENTRY.name), name_tenant_limit(LIMITED_TENANT))
+        }
+        self._limits[name_model_limit(LIMITED_ENTRY.name)].expect(LIMITED_ENTRY.max_concurrency)
+        self._limits[name_model_limit(LIMITED_ENTRY.name)].confirm()
         self._limits_of: dict[JobKey, tuple[str, ...]] = {}
         self._status_of: dict[JobKey, str] = {}
+        # Since when jobs have had their slots: some keep them while they wait, or are sent again.
+        self._acquired_at: dict[tuple[str, JobKey], float] = {}
         self._running: defaultdict[str, set[JobKey]] = defaultdict(set)
         self._held: dict[JobKey, str] = {}
         self._idle_samples: Counter[JobKey] = Counter()
+        observe_writes(world.aws, self._note_slots)
         observe_writes(world.aws, self._check_write)
         self._check_earlier = world.replicate.on_create
         world.replicate.on_create = self._check_create
@@ -63,18 +72,26 @@ class ConcurrencyInvariants:
         world.scheduler.call_at(quiet_from + 2 * _SETTLED_SECONDS, self._sample)
         invariants.memories.append(self._describe_memory)
 
-    def expect_tenant_limit(self, number: int) -> None:
+    def expect_tenant_limit(self, number: int | None) -> None:
         """Learn the limit of the tenant that is about to be set."""
-        self._numbers[name_tenant_limit(LIMITED_TENANT)] = number
+        self._limits[name_tenant_limit(LIMITED_TENANT)].expect(number)
 
     def confirm_tenant_limit(self) -> None:
         """Learn that the limit is set: from some time after this, it applies to everything."""
-        if self._limited_since is None:
-            self._limited_since = self._world.scheduler.now
+        self._limits[name_tenant_limit(LIMITED_TENANT)].confirm()
 
     def _describe_memory(self) -> tuple[object, ...]:
         running = [(name, sorted(keys)) for name, keys in sorted(self._running.items()) if keys]
         return running, sorted(self._held.items()), sorted(self._idle_samples.items())
+
+    def _note_slots(self, table: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
+        if table != Table.CONTROL or new is None or "holders" not in new:
+            return
+        name = new["pk"]["S"].removeprefix("SLOTS#")
+        before, after = ((item or {}).get("holders", {"M": {}})["M"].keys() for item in (old, new))
+        for holder in after - before:
+            tenant, _, job_id = holder.partition("/")
+            self._acquired_at[name, (tenant, job_id)] = self._world.scheduler.now
 
     def _check_write(self, table: str, _old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> None:
         if table != Table.JOBS or new is None or new["sk"]["S"] != "JOB" or is_deletion_item(new):
@@ -104,16 +121,17 @@ class ConcurrencyInvariants:
         self._require_tenant_limit(key)
         for name in self._limits_of[key]:
             self._running[name].add(key)
-            if len(self._running[name]) > self._numbers[name]:
-                detail = f"{name}: {len(self._running[name])} run, of {self._numbers[name]}"
+            number = self._limits[name].find_greatest(self._acquired_at.get((name, key)))
+            if len(self._running[name]) > number:
+                detail = f"{name}: {len(self._running[name])} run, of {number}"
                 self._invariants.report("limits are not exceeded", detail)
 
     def _require_tenant_limit(self, key: JobKey) -> None:
         """A job of the tenant that is sent some time after the limit was set has a slot."""
         name = name_tenant_limit(LIMITED_TENANT)
-        if key[0] != LIMITED_TENANT or self._limited_since is None or name in self._limits_of[key]:
+        if key[0] != LIMITED_TENANT or name in self._limits_of[key]:
             return
-        if self._world.scheduler.now > self._limited_since + _SETTLED_SECONDS:
+        if self._limits[name].find_greatest() < math.inf:
             self._invariants.report("limits are not exceeded", f"{key} was sent without a slot")
 
     def _sample(self) -> None:
@@ -124,7 +142,7 @@ class ConcurrencyInvariants:
         for key, name in list(self._held.items()):
             # Who waits for a slot of the model has one of its tenant, and so has a job that may be running.
             keepers = {other for other in self._held.keys() | unknown if name in self._limits_of[other]}
-            is_free = len(self._running[name] | keepers) < self._numbers.get(name, 0)
+            is_free = len(self._running[name] | keepers) < self._limits[name].current
             is_idle = is_free and key not in sent
             self._idle_samples[key] = self._idle_samples[key] + 1 if is_idle else 0
             if self._idle_samples[key] > _MAX_SAMPLES:

@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.delivery_records import delivery_from_record
-from replicate_proxy.clock import parse_timestamp
+from replicate_proxy.aws.dynamodb import from_item
+from replicate_proxy.clock import format_timestamp, parse_timestamp
 from replicate_proxy.webhooks.events import matches_event_filter
 from replicate_proxy.webhooks.model import (
     PREDICTION_TARGET,
@@ -15,6 +16,7 @@ from replicate_proxy.webhooks.model import (
     EventKind,
     FailureReason,
 )
+from tools.simulation.ground_truth import get_owner
 from tools.simulation.observation import observe_writes, read_items
 from tools.simulation.resources import Table
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tools.simulation.application import Taken
-    from tools.simulation.invariants import Invariants, Item
+    from tools.simulation.invariants import Invariants, Item, JobKey
     from tools.simulation.scheduler import Actor
     from tools.simulation.world import World
 
@@ -33,11 +35,15 @@ class DeliveryInvariants:
     def __init__(self, world: World, invariants: Invariants) -> None:
         self._world = world
         self._invariants = invariants
-        self._taken: dict[tuple[str, str, str], Taken] = {}
+        # By receiver, event, prediction and schedule: a redelivery begins another one.
+        self._taken: dict[tuple[str, str, str, str], Taken] = {}
+        self._sent: dict[tuple[str, str], Mapping[str, object]] = {}
+        self._owners: set[JobKey] = set()
         self._highest_sequence: dict[tuple[str, str], int] = {}
         # Not when it was stored: the process may pause before that, and the age of a delivery goes on.
         self._created_at: dict[str, str] = {}
         self._unsent_claims: dict[str, list[Actor]] = defaultdict(list)
+        self._claimed_schedules: dict[tuple[Actor, str, str], str] = {}
         self._slots: dict[str, Actor] = {}
         self._failed_posts: Counter[Actor] = Counter()
         self._counted_failures: Counter[Actor] = Counter()
@@ -51,9 +57,10 @@ class DeliveryInvariants:
     # Requests
 
     def _check_taken(self, taken: Taken) -> None:
-        proxy: Any = taken.prediction["proxy"]
-        prediction_id, sequence = str(taken.prediction["id"]), int(proxy["sequence"])
-        identity = (taken.url, taken.message_id, prediction_id)
+        prediction_id, sequence = str(taken.prediction["id"]), taken.sequence
+        self._check_recipient(taken, prediction_id)
+        schedule = self._claimed_schedules[taken.sender, taken.message_id, taken.url]
+        identity = (taken.url, taken.message_id, prediction_id, schedule)
         earlier = self._taken.get(identity)
         if earlier is not None and earlier.is_answered and earlier.must_be_recorded:
             self._report("delivered once after success", f"{taken.message_id} to {taken.url}")
@@ -68,6 +75,13 @@ class DeliveryInvariants:
                 self._highest_sequence[target] = max(highest, sequence)
         if earlier is None or taken.is_answered:
             self._taken[identity] = taken
+
+    def _check_recipient(self, taken: Taken, prediction_id: str) -> None:
+        """An event goes to its owner, and each request for it has the same body."""
+        if (get_owner(taken.url), prediction_id) not in self._owners:
+            self._report("tenants are isolated", f"{taken.url} got an event of {prediction_id}")
+        if self._sent.setdefault((taken.url, taken.message_id), taken.prediction) != taken.prediction:
+            self._report("an event stays as it is", f"{taken.message_id} to {taken.url}")
 
     def _may_precede(self, taken: Taken) -> bool:
         """Return whether earlier events may follow: it waited for them long enough, and no answer came."""
@@ -89,6 +103,9 @@ class DeliveryInvariants:
 
     def _check_write(self, table: str, old: Item | None, new: Item | None) -> None:
         actor = self._world.scheduler.current
+        if table == Table.JOBS and old is None and new is not None and new["sk"]["S"] in {"JOB", "BATCH"}:
+            _, tenant, job_id = new["pk"]["S"].split("#")
+            self._owners.add((tenant, job_id))
         if table != Table.DELIVERIES or actor is None:
             return
         if new is None:
@@ -102,6 +119,9 @@ class DeliveryInvariants:
         if kind == "DELIVERY" and old is not None:
             if _read_number(new, "total_attempts") > _read_number(old, "total_attempts"):
                 self._unsent_claims[new["message_id"]["S"]].append(actor.process)
+                delivery = delivery_from_record(from_item(new))
+                claim = (actor.process, delivery.message_id, self._find_url(delivery))
+                self._claimed_schedules[claim] = _name_schedule(delivery)
         elif kind == "RECEIVER":
             self._check_receiver(old or {}, new, actor.process)
 
@@ -141,7 +161,7 @@ class DeliveryInvariants:
         if delivery.is_pending:
             self._report("every delivery ends", delivery.id)
         if delivery.status is DeliveryStatus.SUCCEEDED:
-            if (url, delivery.message_id, delivery.job_id) not in self._taken:
+            if (url, delivery.message_id, delivery.job_id, _name_schedule(delivery)) not in self._taken:
                 self._report("a success was taken", delivery.id)
         elif delivery.failure_reason is FailureReason.ENDPOINT_DISABLED:
             endpoint = self._find_endpoint(delivery)
@@ -167,6 +187,11 @@ class DeliveryInvariants:
 
     def _report(self, guarantee: str, detail: str) -> None:
         self._invariants.report(guarantee, detail)
+
+
+def _name_schedule(delivery: Delivery) -> str:
+    """Return what tells redeliveries apart. All first schedules are one, also of a delivery stored twice."""
+    return format_timestamp(delivery.schedule_started_at) if delivery.is_redelivery else ""
 
 
 def _read_number(item: Item, name: str) -> int:

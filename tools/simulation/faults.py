@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from replicate_proxy.aws.document_store import MAX_INLINE_BYTES
+from replicate_proxy.webhooks.settings import DEFAULT_SCHEDULE_SECONDS
 from tools.simulation.decisions import NOTHING, Decisions, Rates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from tools.simulation.aws import Call
     from tools.simulation.scheduler import Actor, Scheduler
@@ -40,6 +41,7 @@ _ERROR_CODES = {
 # The sweep runs at full minutes.
 _SWEEP_SECONDS = 60.0
 _MAX_REPETITION_SECONDS = 60.0
+_MAX_FILE_DELAY_SECONDS = 2400.0
 _FAILURES = frozenset({"rejected", "timeout", "late"})
 _NO_FAULTS = Rates()
 
@@ -160,7 +162,12 @@ class FaultPlan:
         self.streams_enabled = scheduler.seed % 3 == 0
         # Only runs with invalid inputs have the calls that validation makes.
         self.input_validation_enabled = False
+        # Those of the template by default
+        self.timeouts: Mapping[str, Any] = {}
+        self.schedule_seconds = DEFAULT_SCHEDULE_SECONDS
         self.slow_start_share = 0.0
+        self.late_file_share = 0.0
+        self.files_per_output = 1
         self.max_list_lag = source.choice((0.0, 5.0, 60.0, 100.0))
         # Where documents are not inline, their objects can be overwritten.
         self.max_inline_bytes = source.choice((0, MAX_INLINE_BYTES, MAX_INLINE_BYTES))
@@ -318,6 +325,17 @@ class FaultPlan:
             return delay
         until_sweep = _SWEEP_SECONDS - (self._scheduler.now + delay) % _SWEEP_SECONDS
         return delay + until_sweep + source.uniform(0.0, 0.4)
+
+    def is_file_late(self, url: str, ended: float) -> bool:
+        """Return whether a file cannot be fetched yet, for some time after the end of its prediction.
+
+        No draw is made from the other numbers.
+        """
+        if self.late_file_share == 0 or self.is_quiet:
+            return False
+        source = random.Random(f"{self._scheduler.seed}/{url}")
+        is_late = source.random() < self.late_file_share
+        return is_late and self._scheduler.now < ended + source.uniform(0, _MAX_FILE_DELAY_SECONDS)
 
     def is_webhook_lost(self, actor: Actor) -> bool:
         choice = self.choose(actor, self.mix.webhooks, kind="webhook")

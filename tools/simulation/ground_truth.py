@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.aws.delivery_records import job_pk, tenant_pk
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import batch_key, is_deletion, job_from_record
 from tools.simulation.observation import ConvertedRecords, is_deletion_item, observe_writes, read_partition
-from tools.simulation.resources import Table
+from tools.simulation.resources import BUCKET, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from replicate_proxy.jobs.model import Job
+    from replicate_proxy.jobs.model import Document, Job
     from tools.simulation.aws import InMemoryAws
 
 
@@ -35,6 +36,14 @@ class GroundTruth:
         """Return every job that is not deleted."""
         return self._jobs.read()
 
+    def load(self, document: Document | None) -> Any:
+        """Return the value of a document, None without one."""
+        if document is None:
+            return None
+        if document.object_key is None:
+            return json.loads(document.text or "null")
+        return json.loads(self._aws.s3.objects(BUCKET)[document.object_key].body)
+
     def is_large_batch(self, tenant: str, name: str) -> bool:
         """Return whether a batch has this ID."""
         return any(
@@ -52,7 +61,7 @@ class GroundTruth:
 
     def find_signing_secrets(self, url: str) -> tuple[str, ...]:
         """Return the secrets that the owner of a receiver knows: those that are stored now."""
-        tenant = url.removeprefix("https://").partition(".")[0]
+        tenant = get_owner(url)
         kind = "ENDPOINT#" if url.endswith("/endpoint") else "SECRET"
         return tuple(
             secret["text"]
@@ -61,8 +70,7 @@ class GroundTruth:
         )
 
     def is_redelivery(self, url: str, headers: Mapping[str, str], prediction: Mapping[str, object]) -> bool:
-        tenant = url.removeprefix("https://").partition(".")[0]
-        partition = job_pk(tenant, str(prediction["id"]))
+        partition = job_pk(get_owner(url), str(prediction["id"]))
         return any(
             record["schedule_started_at"] != record["created_at"]
             for record in read_partition(self._aws, Table.DELIVERIES, partition, sk_prefix="DELIVERY#")
@@ -77,6 +85,11 @@ class GroundTruth:
         if not is_deletion_item(old):
             job = job_from_record(from_item(old))
             self.deleted_jobs[job.tenant, job.id] = job
+
+
+def get_owner(url: str) -> str:
+    """Return the tenant whose receiver has this URL."""
+    return url.removeprefix("https://").partition(".")[0]
 
 
 def _parse_job(record: Mapping[str, Any]) -> Job | None:

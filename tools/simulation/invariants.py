@@ -32,7 +32,9 @@ type JobKey = tuple[str, str]
 
 _TERMINAL = frozenset(status.value for status in TERMINAL_STATUSES)
 # What a terminal job shows; its other attributes belong to the mechanism.
-_SHOWN = ("status", "output", "files", "logs", "error", "completed_at", "metrics", "replicate_id")
+_SHOWN = frozenset(
+    {"status", "output", "files", "logs", "error", "completed_at", "metrics", "replicate_id", "cost"}
+)
 _MAX_CLEAN_FAILURES = 3
 _MANY_CRASHED_SWEEPS = 30  # of the 60 that run in an hour
 # One for each attempt whose response is lost: JobTimeouts.max_resubmissions, and the first one.
@@ -72,10 +74,14 @@ class Invariants:
         self.accepted: dict[JobKey, float] = {}
         # Whose request was refused for its input at the first attempt.
         self.refused_callers: set[str] = set()
+        # Whose requests were all refused since the operator has paused the tenant.
+        self.paused_callers: set[str] = set()
         self.keyed_callers: set[str] = set()
         self.canceled_by_caller: set[JobKey] = set()
         # Whose erasure an operator has asked for.
         self.erased_tenants: set[str] = set()
+        # Whose files an operator has asked for again.
+        self.harvested_again: set[JobKey] = set()
         self.endpoints: dict[JobKey, bool] = {}
         self.transitions: set[tuple[str, str]] = set()
         self.when_jobs_ended: list[Callable[[], None]] = []
@@ -162,7 +168,8 @@ class Invariants:
     def _check_transition(self, key: JobKey, old: Item, new: Item) -> None:
         before, after = old["status"]["S"], new["status"]["S"]
         if before in _TERMINAL:
-            changed = [name for name in _SHOWN if old.get(name) != new.get(name)]
+            kept = _SHOWN if key not in self.harvested_again else _SHOWN - {"output", "files"}
+            changed = [name for name in sorted(kept) if old.get(name) != new.get(name)]
             if changed:
                 self.report("a final job never changes", f"{key}: {', '.join(changed)}")
         elif before != after:

@@ -260,8 +260,11 @@ class SimulatedReplicate:
         prediction.body["status"] = status
         prediction.body["completed_at"] = format_epoch(self._scheduler.now)
         if status == "succeeded":
-            url = f"https://replicate.delivery/{prediction.id}/out-0.png"
-            prediction.body["output"] = ["The", " end"] if prediction.is_streamed else [url]
+            urls = [
+                f"https://replicate.delivery/{prediction.id}/out-{number}.png"
+                for number in range(self._plan.files_per_output)
+            ]
+            prediction.body["output"] = ["The", " end"] if prediction.is_streamed else urls
             prediction.body["metrics"] = {"predict_time": prediction.run_seconds}
         elif status == "failed":
             transient = outcome == "failed_transiently"

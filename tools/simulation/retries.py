@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from replicate_proxy.audit.model import AuditAction, build_job_target
 from replicate_proxy.errors import ApiError, ProxyError
 from replicate_proxy.jobs.model import JobStatus
+from tools.simulation.audit_invariants import list_recorded
 from tools.simulation.functions.operators import build_retries
-from tools.simulation.observation import read_items
-from tools.simulation.resources import Table
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
@@ -29,7 +28,13 @@ _MAX_ATTEMPTS = 4
 _ONE_RETRY = "a job has one retry"
 # What a tenant's own request would be answered with as well.
 _EXPECTED = frozenset(
-    {HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY}
+    {
+        HTTPStatus.PAYMENT_REQUIRED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    }
 )
 
 
@@ -83,11 +88,7 @@ class RetryOperators:
     def _check(self) -> None:
         jobs = {(job.tenant, job.id): job for job in self._world.truth.read_jobs()}
         retries = [job for job in jobs.values() if job.retried_from is not None]
-        recorded = {
-            record["target"]
-            for record in read_items(self._world.aws, Table.AUDIT)
-            if record["pk"] == "CHAIN" and record["action"] == AuditAction.RETRY_JOB
-        }
+        recorded = list_recorded(self._world.aws, AuditAction.RETRY_JOB)
         report_repeated_retries(retries, self._invariants)
         for retry in retries:
             old = jobs[retry.tenant, retry.retried_from or ""]

@@ -27,11 +27,14 @@ from tools.simulation.delivery_invariants import DeliveryInvariants
 from tools.simulation.erasures import ErasureInvariants, ErasureOperator
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.functions.components import Features
+from tools.simulation.harvests import HarvestInvariants, HarvestOperators
 from tools.simulation.input_invariants import InputInvariants
 from tools.simulation.invariants import Invariants, Violation
 from tools.simulation.key_invariants import KeyInvariants
 from tools.simulation.operators import KeyOperators
+from tools.simulation.parameters import draw_schedule_seconds, draw_timeouts
 from tools.simulation.pauses import PauseOperators
+from tools.simulation.redeliveries import RedeliveryOperators
 from tools.simulation.retries import RetryOperators
 from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scheduler import Scheduler
@@ -56,6 +59,8 @@ _BUDGET_REMAINDER = 3
 # In one of so many, changes of keys are recorded in the audit trail.
 _AUDIT_SEEDS = 5
 _AUDIT_REMAINDER = 4
+# Of the predictions whose files are late, where operators have files fetched again.
+_LATE_FILE_SHARE = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,9 @@ class RunSettings:
     Callers delete `delete_share` of the jobs, and ask for the shortest retention of as many. If `batch_share`
     is not 0, there are large batches, with that share of `jobs` as lines in addition to the other jobs.
     `pause_share` of the seeds have operators who pause predictions and deliveries, `erasure_share` a tenant
-    that is erased, and `bulk_share` bulk operations.
+    that is erased, `bulk_share` bulk operations, `redelivery_share` redeliveries of webhooks, `harvest_share`
+    files that cannot be fetched for some time, and operators who have them fetched again, `change_share`
+    budgets and limits that change, and `parameter_share` other parameters than those of the template.
     Callers search their predictions `searches` times. In a storm, few kinds of faults are very frequent.
     Violations of the guarantees in `ignored` do not stop the run.
     """
@@ -89,6 +96,10 @@ class RunSettings:
     pause_share: float = 0.0
     erasure_share: float = 0.0
     bulk_share: float = 0.0
+    redelivery_share: float = 0.0
+    harvest_share: float = 0.0
+    change_share: float = 0.0
+    parameter_share: float = 0.0
     searches: int = 0
     is_storm: bool = False
     keeps_steps: bool = False
@@ -113,6 +124,8 @@ class RunResult:
     money: Reconciliation = field(default_factory=Reconciliation)
     refused: int = 0
     retried: int = 0
+    redelivered: int = 0
+    harvested_again: int = 0
     deleted: int = 0
     large_batches: Mapping[str, int] = field(default_factory=dict)
     reads: Mapping[str, int] = field(default_factory=dict)
@@ -138,6 +151,10 @@ def run_seed(
         plan = FaultPlan(scheduler, decisions, trace, quiet_from=START + settings.fault_seconds, mix=mix)
         plan.input_validation_enabled = settings.invalid_share > 0
         plan.slow_start_share = settings.queue_limit_share
+        parameters = random.Random(f"{seed}/parameters")
+        if parameters.random() < settings.parameter_share:
+            plan.timeouts = draw_timeouts(parameters)
+            plan.schedule_seconds = draw_schedule_seconds(parameters)
         world = World(scheduler, plan, trace, features=_draw_features(seed, settings))
         invariants = Invariants(world, settings.ignored)
         costs, batches = _start_actors(seed, settings, world, invariants)
@@ -166,6 +183,8 @@ def run_seed(
         money=costs.reconciliation,
         refused=len(invariants.refused_callers),
         retried=sum(job.retried_from is not None for job in jobs),
+        redelivered=world.applications.count_redeliveries(),
+        harvested_again=len(invariants.harvested_again),
         deleted=len(world.truth.deleted_jobs),
         large_batches=batches.describe(),
         reads=world.reads,
@@ -188,6 +207,9 @@ def _draw_features(seed: int, settings: RunSettings) -> Features:
         has_pauses=draw("pauses", settings.pause_share),
         has_erasures=has_erasures,
         has_bulk_operations=has_bulk_operations,
+        has_redeliveries=draw("redeliveries", settings.redelivery_share),
+        has_harvests=draw("harvests", settings.harvest_share),
+        has_changes=draw("changes", settings.change_share),
     )
 
 
@@ -197,7 +219,8 @@ def _start_actors(
     """Start all who act, with the watchers, and return those whose sums are shown."""
     limits = ConcurrencyInvariants(world, invariants) if world.features.has_limits else None
     has_budgets = seed % _BUDGET_SEEDS == _BUDGET_REMAINDER and settings.jobs > 0
-    workload = Workload(world, invariants, settings, limits=limits, has_budgets=has_budgets)
+    budgets = BudgetInvariants(world, invariants)
+    workload = Workload(world, invariants, settings, limits=limits, budgets=budgets if has_budgets else None)
     workload.start(random.Random(f"{seed}/workload"))
     costs = _watch(world, invariants)
     if world.features.has_pauses:
@@ -224,7 +247,6 @@ def _watch(world: World, invariants: Invariants) -> CostInvariants:
     costs = CostInvariants(world, invariants)
     StreamInvariants(world, invariants)
     UsageInvariants(world, invariants)
-    BudgetInvariants(world, invariants)
     InputInvariants(world, invariants)
     AccountInvariants(world, invariants)
     return costs
@@ -235,7 +257,8 @@ def _start_operators(seed: int, settings: RunSettings, world: World, invariants:
     account_seconds = settings.fault_seconds / 2
     AccountOperators(world, share=settings.own_account_share, seconds=account_seconds).start(TENANTS)
     keys = KeyInvariants(world, invariants)
-    if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0:
+    has_operators = world.features.has_redeliveries or world.features.has_harvests
+    if seed % _AUDIT_SEEDS == _AUDIT_REMAINDER or settings.retry_share > 0 or has_operators:
         AuditInvariants(world, invariants).start()
     if world.features.has_deletions:
         deletions = DeletionInvariants(world, invariants)
@@ -244,6 +267,13 @@ def _start_operators(seed: int, settings: RunSettings, world: World, invariants:
         if world.features.has_bulk_operations:
             BulkInvariants(world, invariants, deletions)
             BulkOperators(world, tenants=TENANTS, seconds=settings.fault_seconds / 2).start()
+    if world.features.has_redeliveries:
+        RedeliveryOperators(world, invariants, tenants=TENANTS, seconds=settings.fault_seconds / 2).start()
+    if world.features.has_harvests:
+        world.plan.late_file_share = _LATE_FILE_SHARE
+        world.plan.files_per_output = 2
+        HarvestInvariants(world, invariants)
+        HarvestOperators(world, invariants).start()
     if settings.retry_share > 0:
         RetryOperators(world, invariants, share=settings.retry_share).start()
     KeyOperators(world, keys, requests=settings.key_requests, seconds=settings.fault_seconds / 3).start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from replicate_proxy.contracts.stream_events import render_final_events
@@ -12,10 +12,10 @@ from replicate_proxy.jobs.model import JobStatus, TimelineStep
 from tools.simulation.functions.components import OUTPUTS_BASE_URL, STREAM_KEY
 from tools.simulation.observation import observe_writes
 from tools.simulation.replicate import RETENTION_SECONDS
-from tools.simulation.resources import BUCKET, Table
+from tools.simulation.resources import Table
 
 if TYPE_CHECKING:
-    from replicate_proxy.jobs.model import Document, Job
+    from replicate_proxy.jobs.model import Job
     from tools.simulation.invariants import Invariants, Item, JobKey
     from tools.simulation.world import World
 
@@ -62,8 +62,9 @@ class StreamInvariants:
         A job has no output that the proxy ended after its cancel without a report, since the read failed, or
         whose prediction was read when Replicate had removed its data.
         """
-        output = self._load(job.output)
-        events = _parse(render_final_events(job, output=output, logs=self._load(job.logs)))
+        load = self._world.truth.load
+        output = load(job.output)
+        events = _parse(render_final_events(job, output=output, logs=load(job.logs)))
         text = "".join(data for name, data in events if name == "output")
         errors = [json.loads(data)["detail"] for name, data in events if name == "error"]
         if (
@@ -87,13 +88,6 @@ class StreamInvariants:
         if output != (prediction.body["output"] or None):
             detail = f"{job.tenant} {job.id} has {output}, streamed was {prediction.body['output']}"
             self._invariants.report("the record is what was streamed", detail)
-
-    def _load(self, document: Document | None) -> Any:
-        if document is None:
-            return None
-        if document.object_key is None:
-            return json.loads(document.text or "null")
-        return json.loads(self._world.aws.s3.objects(BUCKET)[document.object_key].body)
 
 
 def _parse(text: str) -> list[tuple[str, str]]:

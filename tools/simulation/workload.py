@@ -12,6 +12,7 @@ from tools.simulation.stack_operators import StackOperators
 if TYPE_CHECKING:
     import random
 
+    from tools.simulation.budget_invariants import BudgetInvariants
     from tools.simulation.concurrency_invariants import ConcurrencyInvariants
     from tools.simulation.invariants import Invariants
     from tools.simulation.run import RunSettings
@@ -32,17 +33,17 @@ class Workload:
         invariants: Invariants,
         settings: RunSettings,
         *,
-        has_budgets: bool = False,
+        budgets: BudgetInvariants | None = None,
         limits: ConcurrencyInvariants | None = None,
     ) -> None:
         self._world = world
         self._settings = settings
         self._invariants = invariants
         self._arrival_seconds = settings.fault_seconds / 3
-        self._has_budgets = has_budgets
+        self._budgets = budgets
         self._limits = limits
         self.callers = Callers(
-            world, invariants, settings, has_budgets=has_budgets, has_limits=limits is not None
+            world, invariants, settings, has_budgets=budgets is not None, has_limits=limits is not None
         )
 
     def start(self, source: random.Random) -> None:
@@ -63,13 +64,15 @@ class Workload:
         if source.random() < 0.3:
             world.scheduler.spawn("operator", operators.use_breaker)
         world.scheduler.spawn("redriver", operators.redrive_dead_letters)
-        if self._has_budgets:
-            world.scheduler.spawn("budgets", operators.set_budgets)
+        if self._budgets is not None:
+            set_budgets = operators.change_budgets if world.features.has_changes else operators.set_budgets
+            world.scheduler.spawn("budgets", partial(set_budgets, self._budgets))
             for number in range(_BURST):
                 delay_seconds = self._arrival_seconds * (1 + number // _BURST_AT_ONCE) / 4
                 world.scheduler.spawn(f"burst-{number}", callers.run, delay_seconds=delay_seconds)
         if self._limits is not None:
-            world.scheduler.spawn("limits", partial(operators.raise_limit, self._limits))
+            operate = operators.change_limit if world.features.has_changes else operators.raise_limit
+            world.scheduler.spawn("limits", partial(operate, self._limits))
         if source.random() < 0.3:
             world.scheduler.spawn("outage", self._run_outage)
 

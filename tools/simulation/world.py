@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -45,11 +46,15 @@ _WEBHOOK_TIMEOUT_SECONDS = 10.0
 
 
 class ServiceUnavailableError(Exception):
-    """A request to the API ended with a 5xx or without a response. `is_known`: it was a 503 of our own."""
+    """A request to the API ended with a 5xx or without a response. `is_known`: it was a 503 of our own.
 
-    def __init__(self, message: str, *, is_known: bool) -> None:
+    `is_refused`: an operator has paused the tenant.
+    """
+
+    def __init__(self, message: str, *, is_known: bool, is_refused: bool = False) -> None:
         super().__init__(message)
         self.is_known = is_known
+        self.is_refused = is_refused
 
 
 class World:
@@ -165,7 +170,9 @@ class World:
         except ProcessEndedError as error:
             is_crashed = True
             raise ServiceUnavailableError("no response", is_known=False) from error
-        except ApiError:
+        except ApiError as error:
+            if error.status == HTTPStatus.SERVICE_UNAVAILABLE:
+                raise ServiceUnavailableError(error.detail, is_known=True, is_refused=True) from error
             raise
         except ProxyError as error:
             raise ServiceUnavailableError(str(error), is_known=isinstance(error, RetryableError)) from error

@@ -93,6 +93,7 @@ def _build_expander(
         ParserSettings(),
         lambda *_: None,
         entries=StaticEntries() if components.features.has_limits else NoEntries(),
+        check_pause=components.build_pause_check(),
         find_account=build_account_finder(components),
     )
     return BatchExpander(

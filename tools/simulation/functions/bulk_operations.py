@@ -1,4 +1,4 @@
-"""Bulk operations of operators: what starts them, and their worker."""
+"""What operators do about a job, and bulk operations: what starts them, and their worker."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def build_bulk_service(components: Components) -> BulkService:
     )
 
 
-def build_bulk_worker(components: Components) -> BulkWorker:
-    actions = JobActions(
+def build_job_actions(components: Components) -> JobActions:
+    return JobActions(
         jobs=components.jobs,
         documents=components.documents,
         canceler=JobCanceler(components.updater, components.dispatch_queue),
@@ -51,10 +51,13 @@ def build_bulk_worker(components: Components) -> BulkWorker:
         audit=components.audit,
         clock=components.clock,
     )
+
+
+def build_bulk_worker(components: Components) -> BulkWorker:
     return BulkWorker(
         store=_build_store(components),
         jobs=components.jobs,
-        actions=build_actions(actions, build_retries(components)),
+        actions=build_actions(build_job_actions(components), build_retries(components)),
         lease=Lease(components.control_table(), "bulk-operations", components.clock),
         audit=components.audit,
         clock=components.clock,

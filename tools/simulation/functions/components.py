@@ -19,6 +19,7 @@ from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.aws.tenant_limit_store import DynamoTenantLimitStore
 from replicate_proxy.jobs.timeouts import JobTimeouts
 from replicate_proxy.jobs.updater import JobUpdater
+from replicate_proxy.pauses.pause import PausedActivity
 from replicate_proxy.replicate_api.callback_url import CallbackUrls
 from replicate_proxy.services.job_costs import JobCosts
 from replicate_proxy.webhooks.settings import DeliverySettings
@@ -26,7 +27,7 @@ from tools.simulation.audit_invariants import NoAuditLog
 from tools.simulation.aws.queue_names import get_queue_url
 from tools.simulation.cost_invariants import PRICES
 from tools.simulation.functions.input_files import InputFiles
-from tools.simulation.pauses import build_pause_finder, find_no_pause
+from tools.simulation.pauses import build_pause_switch, find_no_pause, refuse_nothing
 from tools.simulation.resources import BUCKET, BUS, DUE_SHARDS, Queue, Table
 from tools.simulation.timestamps import VirtualClock
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from replicate_proxy.audit.log import AuditLog
-    from replicate_proxy.pauses.pause import Pause, PausedActivity
+    from replicate_proxy.pauses.pause import Pause
     from replicate_proxy.replicate_api.rate_limit import RateLimit
     from replicate_proxy.webhooks.ports import Sender
     from tools.simulation.aws import InMemoryAws
@@ -60,6 +61,9 @@ class Features:
     has_pauses: bool = False
     has_erasures: bool = False
     has_bulk_operations: bool = False
+    has_redeliveries: bool = False
+    has_harvests: bool = False
+    has_changes: bool = False
 
     @property
     def has_operations(self) -> bool:
@@ -92,8 +96,10 @@ class Components:
         self.rate_limit = rate_limit
         self.clock = VirtualClock(scheduler)
         self.audit: AuditLog = NoAuditLog()
-        self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled)
-        self.delivery_settings = DeliverySettings(due_shards=DUE_SHARDS)
+        self.timeouts = JobTimeouts(webhooks_enabled=plan.replicate_webhooks_enabled, **plan.timeouts)
+        self.delivery_settings = DeliverySettings(
+            due_shards=DUE_SHARDS, schedule_seconds=plan.schedule_seconds
+        )
         self.urls = CallbackUrls(WEBHOOK_BASE_URL, ROOT_SECRET)
         self.files = InputFiles(aws, self.clock)
         self.bus = EventBridgeBus(aws.client("events"), BUS)
@@ -133,7 +139,13 @@ class Components:
     def build_pause_finder(self, activity: PausedActivity) -> Callable[[str], Pause | None]:
         if not self.features.has_pauses:
             return find_no_pause
-        return build_pause_finder(self.control_table(), activity, self.scheduler)
+        return build_pause_switch(self.control_table(), activity, self.scheduler).find
+
+    def build_pause_check(self) -> Callable[[str], None]:
+        """Return what refuses the creates of a tenant."""
+        if not self.features.has_pauses:
+            return refuse_nothing
+        return build_pause_switch(self.control_table(), PausedActivity.PREDICTIONS, self.scheduler).check
 
     def draw_fraction(self) -> float:
         actor = self.scheduler.current

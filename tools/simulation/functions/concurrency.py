@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.slot_store import DynamoSlotStore
 from replicate_proxy.concurrency.gate import SlotGate
-from replicate_proxy.concurrency.limits import ConcurrencyLimits
+from replicate_proxy.concurrency.limits import CACHE_SECONDS, ConcurrencyLimits
 from replicate_proxy.concurrency.line import WaitingLine
 from replicate_proxy.concurrency.repair import SlotRepair
+from replicate_proxy.operations.concurrency import ConcurrencyService
 from tools.simulation.concurrency_invariants import StaticEntries
 from tools.simulation.resources import Table
 
@@ -16,14 +17,29 @@ if TYPE_CHECKING:
     from tools.simulation.functions.components import Components
 
 
-def build_limits(components: Components) -> ConcurrencyLimits:
+def build_limits(components: Components, *, cache_seconds: float = CACHE_SECONDS) -> ConcurrencyLimits:
     return ConcurrencyLimits(
-        components.tenant_limits, StaticEntries(), monotonic=lambda: components.scheduler.now
+        components.tenant_limits,
+        StaticEntries(),
+        cache_seconds=cache_seconds,
+        monotonic=lambda: components.scheduler.now,
     )
 
 
 def build_line(components: Components, limits: ConcurrencyLimits) -> WaitingLine:
     return WaitingLine(components.slots, limits, components.dispatch_queue)
+
+
+def build_concurrency_service(components: Components) -> ConcurrencyService:
+    """Return what operators do about the limits, with nothing cached."""
+    limits = build_limits(components, cache_seconds=0)
+    return ConcurrencyService(
+        tenants=components.tenant_limits,
+        store=components.slots,
+        limits=limits,
+        line=build_line(components, limits),
+        audit=components.audit,
+    )
 
 
 def build_gate(components: Components) -> SlotGate | None:

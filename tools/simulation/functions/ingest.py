@@ -20,14 +20,16 @@ from tools.simulation.functions.job_creation import (
     build_streams,
     build_tenant_finder,
 )
+from tools.simulation.pauses import refuse_nothing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from replicate_proxy.auth.principal import Principal
+    from replicate_proxy.jobs.model import Batch
     from replicate_proxy.services.batch_reader import BatchState
     from replicate_proxy.services.ingest import CreateResult, JobRequest
-    from replicate_proxy.services.large_batches import LargeBatchService
+    from replicate_proxy.services.large_batches import LargeBatchRequest, LargeBatchService
     from tools.simulation.functions.components import Components
 
 _STREAM_WAIT_SECONDS = 5.0
@@ -43,18 +45,28 @@ class Ingest:
     large_batches: LargeBatchService
     stream_waiter: StreamUrlWaiter | None = None
     find_tenant: Callable[[str], Tenant] = Tenant
+    check_pause: Callable[[str], None] = refuse_nothing
 
     def create(self, request: JobRequest, principal: Principal) -> CreateResult:
         """Create a job as the route does: with streams, it waits for that of the prediction."""
-        self.find_tenant(principal.tenant).check_not_erasing()
+        self._check_tenant(principal.tenant)
         result = self.creator.create(request, principal)
         if self.stream_waiter is not None:
             self.stream_waiter.wait(result.job)
         return result
 
     def create_batch(self, requests: Sequence[JobRequest], principal: Principal, key: str) -> BatchState:
-        self.find_tenant(principal.tenant).check_not_erasing()
+        self._check_tenant(principal.tenant)
         return self.batches.create(requests, principal, key)
+
+    def create_large_batch(self, request: LargeBatchRequest, principal: Principal) -> Batch:
+        self._check_tenant(principal.tenant)
+        return self.large_batches.create(request, principal)[0]
+
+    def _check_tenant(self, name: str) -> None:
+        """Raise an ApiError if the tenant may create nothing now, as the parser of requests does."""
+        self.find_tenant(name).check_not_erasing()
+        self.check_pause(name)
 
 
 def build_ingest(components: Components) -> Ingest:
@@ -97,4 +109,5 @@ def build_ingest(components: Components) -> Ingest:
         build_batch_service(components),
         stream_waiter if components.plan.streams_enabled else None,
         build_tenant_finder(components),
+        components.build_pause_check(),
     )

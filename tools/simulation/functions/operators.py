@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.predictions.job_request_parser import JobRequestParser, ParserSettings
 from replicate_proxy.aws.account_store import DynamoAccountStore
@@ -13,6 +13,7 @@ from replicate_proxy.aws.invocations import AsyncInvocation
 from replicate_proxy.aws.secrets import SsmParameter
 from replicate_proxy.background_worker import start_worker
 from replicate_proxy.operations.accounts import AccountService
+from replicate_proxy.operations.budgets import BudgetService
 from replicate_proxy.operations.job_retries import JobRetries, RetryReservations
 from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
@@ -34,13 +35,26 @@ if TYPE_CHECKING:
 
 def build_keys(components: Components) -> KeyService:
     gateway = ApiGateway(components.aws.client("apigateway"), prefix="simulation")
+    options: dict[str, Any] = {}
+    if components.features.has_changes:
+        options["find_budget"] = components.budgets.find_budget
     return KeyService(
+        **options,
         store=components.keys,
         gateway=gateway,
         usage_plan_keys=UsagePlanKeys(gateway, default_limits=None),
         load_digest_key=lambda: DIGEST_KEY,
         clock=components.clock,
         authorizer_cache_ttl=timedelta(seconds=300),
+        audit=components.audit,
+    )
+
+
+def build_budget_service(components: Components) -> BudgetService:
+    return BudgetService(
+        store=components.budgets,
+        keys=build_keys(components),
+        clock=components.clock,
         audit=components.audit,
     )
 
@@ -69,7 +83,12 @@ def build_retries(components: Components) -> JobRetries:
         budgets=build_budget_gate(components),
         checkpoint=components.checkpoint,
     )
-    parser = JobRequestParser(ParserSettings(), lambda *_: None, find_tenant=build_tenant_finder(components))
+    parser = JobRequestParser(
+        ParserSettings(),
+        lambda *_: None,
+        check_pause=components.build_pause_check(),
+        find_tenant=build_tenant_finder(components),
+    )
     return JobRetries(
         jobs=components.jobs,
         documents=components.documents,

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tools.simulation.replicate import SimulatedReplicate
     from tools.simulation.scheduler import Scheduler
 
+_FAILURES = frozenset({"refused", "reset", "response_lost", "status_503", "broken_json"})
+
 
 class SimulatedOutputHarvester:
     """Stores one object for each file of an output, without fetching or decoding anything."""
@@ -58,9 +60,10 @@ class SimulatedOutputHarvester:
         prediction_id = url.split("/")[3]
         if not self._replicate.has_data(prediction_id):
             return FileRecord(path, FileOutcome.NOT_STORED, url, "gone")
-        if fault in {"refused", "reset", "response_lost", "status_503", "broken_json"}:
+        ended = self._replicate.predictions[prediction_id].ended or 0.0
+        if fault in _FAILURES or self._plan.is_file_late(url, ended):
             return FileRecord(path, FileOutcome.NOT_STORED, url, "unavailable", retryable=True)
-        key = f"outputs/{tenant}/{job_id}/{prediction_id}.png"
+        key = f"outputs/{tenant}/{job_id}/{prediction_id}-{url.split('/')[4]}"
         try:
             with translate_aws_errors("store file"):
                 self._s3.put_object(Bucket=BUCKET, Key=key, Body=prediction_id.encode())

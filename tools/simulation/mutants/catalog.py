@@ -12,6 +12,7 @@ from tools.simulation.mutants.deliveries import DELIVERY_MUTANTS
 from tools.simulation.mutants.jobs import JOB_MUTANTS
 from tools.simulation.mutants.money import MONEY_MUTANTS
 from tools.simulation.mutants.operations import OPERATION_MUTANTS
+from tools.simulation.mutants.operators import OPERATOR_MUTANTS
 from tools.simulation.mutants.pauses import PAUSE_MUTANTS
 from tools.simulation.mutants.reads import RESULT_MUTANTS, SEARCH_MUTANTS
 from tools.simulation.mutants.submissions import SUBMISSION_MUTANTS
@@ -29,6 +30,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *DELETION_MUTANTS,
     *OPERATION_MUTANTS,
     *PAUSE_MUTANTS,
+    *OPERATOR_MUTANTS,
     *BATCH_MUTANTS,
     *RESULT_MUTANTS,
     *SEARCH_MUTANTS,

@@ -26,4 +26,4 @@ def test_every_guarantee_holds_while_operators_pause_and_resume(seed: int) -> No
 
 @pytest.mark.parametrize("mutant", PAUSE_MUTANTS, ids=lambda mutant: mutant.name)
 def test_pause_that_is_not_found_is_noticed(mutant: Mutant) -> None:
-    assert hunt(mutant, max_seeds=5).guarantee == mutant.guarantee
+    assert hunt(mutant, max_seeds=10).guarantee == mutant.guarantee
