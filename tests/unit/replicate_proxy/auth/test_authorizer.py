@@ -9,7 +9,7 @@ import pytest
 
 from replicate_proxy.auth.authorizer import Authorizer
 from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
-from replicate_proxy.auth.keys import ApiKeySecret
+from replicate_proxy.auth.keys import ApiKeySecret, rotate_key
 from replicate_proxy.auth.principal import DEFAULT_SCOPES, Principal
 from replicate_proxy.auth.stale_key_cache import StaleKeyCache
 from replicate_proxy.auth.tenants import Tenant
@@ -168,7 +168,7 @@ def test_cached_key_works_during_outage_until_max_stale(clock: FakeClock) -> Non
         authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
 
 
-def test_uncached_key_is_retryable_and_wrong_secret_is_rejected_during_outage(clock: FakeClock) -> None:
+def test_uncached_key_is_retryable_during_outage(clock: FakeClock) -> None:
     cached_key, cached_secret = make_key()
     other_key, other_secret = make_key()
     store = FakeKeyStore({cached_key.id: cached_key, other_key.id: other_key})
@@ -177,8 +177,20 @@ def test_uncached_key_is_retryable_and_wrong_secret_is_rejected_during_outage(cl
     store.is_unavailable = True
     with pytest.raises(RetryableError):
         authorizer.authorize(f"Bearer {other_secret}", SOURCE_IP)
-    with pytest.raises(UnauthenticatedError):
-        authorizer.authorize(f"Bearer {ApiKeySecret.generate(cached_key.id)}", SOURCE_IP)
+
+
+def test_secret_that_the_cached_key_does_not_have_is_retryable_during_outage(clock: FakeClock) -> None:
+    key, secret = make_key()
+    store = FakeKeyStore({key.id: key})
+    authorizer = make_authorizer(store, clock)
+    authorizer.authorize(f"Bearer {secret}", SOURCE_IP)
+    store.keys[key.id], new_secret = rotate_key(key, DIGEST_KEY, now=NOW, overlap=timedelta(hours=1))
+    store.is_unavailable = True
+
+    for text in (new_secret, ApiKeySecret.generate(key.id)):
+        with pytest.raises(RetryableError):
+            authorizer.authorize(f"Bearer {text}", SOURCE_IP)
+    assert authorizer.authorize(f"Bearer {secret}", SOURCE_IP).principal.tenant == "acme"
 
 
 def test_key_seen_revoked_stays_revoked_during_outage(clock: FakeClock) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from replicate_proxy.auth.errors import DeniedError, UnauthenticatedError
+from replicate_proxy.auth.errors import DeniedError, StaleKeyError, UnauthenticatedError
 from replicate_proxy.auth.ip_ranges import is_ip_allowed
 from replicate_proxy.auth.keys import ApiKey, ApiKeySecret, KeyStatus, verify_key
 from replicate_proxy.auth.principal import Principal, Scope
@@ -87,9 +87,11 @@ class Authorizer:
         raise UnauthenticatedError("the credential is neither an API key nor a token")
 
     def _authorize_key(self, secret: ApiKeySecret, source_ip: str) -> AuthorizedCaller:
-        now = self._clock.now()
-        key = self._keys.get(secret.key_id)
-        status = verify_key(key, secret, self._load_digest_key(), now)
+        key, outage = self._find_key(secret.key_id)
+        status = verify_key(key, secret, self._load_digest_key(), self._clock.now())
+        if outage is not None and status is KeyStatus.INVALID:
+            # The secret may be newer than the copy.
+            raise outage
         if key is None or status in {KeyStatus.INVALID, KeyStatus.REVOKED}:
             raise UnauthenticatedError(f"the API key is {status.value}")
         if status is KeyStatus.EXPIRED:
@@ -105,6 +107,13 @@ class Authorizer:
             has_budget=key.has_budget,
         )
         return AuthorizedCaller(principal, key.usage_key)
+
+    def _find_key(self, key_id: str) -> tuple[ApiKey | None, StaleKeyError | None]:
+        """Return the key, or a copy of it and why it cannot be read."""
+        try:
+            return self._keys.get(key_id), None
+        except StaleKeyError as error:
+            return error.key, error
 
     def _authorize_token(self, token_verifier: TokenVerifier, token: str) -> AuthorizedCaller:
         # Nothing is stored about a token: whether its tenant has a budget is read with each create.

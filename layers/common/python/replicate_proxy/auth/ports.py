@@ -16,7 +16,7 @@ class KeyLookup(Protocol):
     """The access to API keys that the authorizer needs."""
 
     def get(self, key_id: str) -> ApiKey | None:
-        """Raise RetryableError if the store cannot be reached."""
+        """Raise RetryableError if the store cannot be reached, as StaleKeyError if there is a copy."""
 
     def record_use(self, key_id: str, now: datetime) -> None:
         """Set the `last_used_at` of a key. Raise ConflictError if the key does not exist."""

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from replicate_proxy.auth.errors import StaleKeyError
 from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import Metric, count, logger
 
@@ -27,7 +28,7 @@ class _CachedKey:
 
 
 class StaleKeyCache:
-    """A KeyLookup that falls back to keys read at most `max_stale` ago when the store behind it fails.
+    """A KeyLookup that has copies of the keys read at most `max_stale` ago when the store behind it fails.
 
     Only existing keys are cached, so that requests with invented IDs cannot displace them.
     """
@@ -39,14 +40,14 @@ class StaleKeyCache:
         self._cache: OrderedDict[str, _CachedKey] = OrderedDict()
 
     def get(self, key_id: str) -> ApiKey | None:
-        """Return the key. Raise RetryableError if the store fails and the cache has no recent copy."""
+        """Return the key. If the store fails, raise StaleKeyError with a recent copy, or RetryableError."""
         try:
             key = self._keys.get(key_id)
-        except RetryableError:
+        except RetryableError as error:
             cached_key = self._find_cached(key_id)
             if cached_key is None:
                 raise
-            return cached_key
+            raise StaleKeyError(cached_key) from error
         self._update_cache(key_id, key)
         return key
 
