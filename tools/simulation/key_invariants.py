@@ -6,11 +6,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from replicate_proxy.auth.keys import KeyStatus
+from replicate_proxy.auth.ip_ranges import is_ip_allowed
+from tools.simulation.functions.authorize import MAX_STALE_SECONDS
+from tools.simulation.gateway_authorizer import Verdict
 from tools.simulation.observation import observe_writes
 from tools.simulation.resources import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tools.simulation.gateway_authorizer import Decision
     from tools.simulation.invariants import Invariants, Item
     from tools.simulation.world import World
 
@@ -44,6 +49,23 @@ class Rotation:
         return self.started_at + self.overlap_seconds
 
 
+@dataclass(slots=True)
+class Restriction:
+    """A request to restrict a key to addresses. `confirmed_at` is None if the operator got no response."""
+
+    addresses: Sequence[str]
+    confirmed_at: float | None = None
+
+
+@dataclass(slots=True)
+class Revocation:
+    """A request to revoke a key. `effective_at` is infinite as long as the operator got no response."""
+
+    started_at: float
+    ended_at: float = float("inf")
+    effective_at: float = float("inf")
+
+
 class KeyInvariants:
     """Watches the access table of one world; reports to `invariants`."""
 
@@ -52,7 +74,8 @@ class KeyInvariants:
         self._invariants = invariants
         self._valid_until: dict[str, dict[str, float]] = defaultdict(dict)
         self._rotations: dict[str, list[Rotation]] = defaultdict(list)
-        self._revoked_from: dict[str, float] = {}
+        self._revocations: dict[str, Revocation] = {}
+        self._restrictions: dict[str, list[Restriction]] = defaultdict(list)
         observe_writes(world.aws, self._check_write)
 
     # What operators do
@@ -84,20 +107,61 @@ class KeyInvariants:
     def start_revocation(self, key_id: str) -> None:
         """Record that an operator asks for the revocation of a key."""
         self._valid_until[key_id] = dict.fromkeys(self._valid_until[key_id], self._now)
+        self._revocations[key_id] = Revocation(self._now)
 
-    def finish_revocation(self, key_id: str) -> None:
-        """Record that an operator was told that a key is revoked."""
-        self._revoked_from.setdefault(key_id, self._now)
+    def finish_revocation(self, key_id: str, *, effective_at: float) -> None:
+        """Record that an operator was told from when on a key is rejected."""
+        self._revocations[key_id].ended_at = self._now
+        self._revocations[key_id].effective_at = effective_at
+
+    def start_restriction(self, key_id: str, addresses: Sequence[str]) -> None:
+        """Record that an operator asks that a key be used from these addresses only."""
+        self._restrictions[key_id].append(Restriction(addresses))
+
+    def finish_restriction(self, key_id: str) -> None:
+        """Record that an operator was told that the last restriction is in effect."""
+        self._restrictions[key_id][-1].confirmed_at = self._now
 
     # What holders see
 
-    def check_use(self, key_id: str, secret: str, status: KeyStatus, *, started_at: float) -> None:
-        """Check the status that a holder got for its secret."""
-        if status is KeyStatus.VALID:
-            if self._revoked_from.get(key_id, float("inf")) < started_at:
-                self._invariants.report("revoked is revoked", key_id)
-        elif self._now < self._valid_until[key_id].get(secret, 0.0):
-            self._invariants.report("a secret keeps its grace", f"{key_id} is {status.value}")
+    def check_use(self, key_id: str, secret: str, address: str, decision: Decision) -> None:
+        """Check what a holder got for its secret."""
+        if decision.verdict is Verdict.UNAUTHENTICATED:
+            if self._now < self._valid_until[key_id].get(secret, 0.0):
+                self._invariants.report("a secret keeps its grace", f"{key_id} is rejected")
+            return
+        if decision.verdict is Verdict.ACCEPTED and self._is_revoked(key_id, decision):
+            self._invariants.report("revoked is revoked", key_id)
+        self._check_address(key_id, address, decision)
+
+    def _is_revoked(self, key_id: str, decision: Decision) -> bool:
+        """Return whether the decision must not count any more, as docs/security.md says.
+
+        What is decided while the key is being revoked may be cached after the flush. A key that cannot be
+        read is the one that was read before, for some minutes.
+        """
+        revocation = self._revocations.get(key_id)
+        if revocation is None or self._now <= revocation.effective_at:
+            return False
+        if decision.is_stale:
+            return decision.started_at > revocation.ended_at + MAX_STALE_SECONDS
+        was_made_meanwhile = (
+            revocation.started_at <= decision.ended_at and decision.started_at <= revocation.ended_at
+        )
+        return not was_made_meanwhile
+
+    def _check_address(self, key_id: str, address: str, decision: Decision) -> None:
+        """Check that the decision follows a restriction that may have been in effect when it was made."""
+        since = decision.started_at - (MAX_STALE_SECONDS if decision.is_stale else 0.0)
+        possible: list[Restriction | None] = [None]
+        for restriction in self._restrictions[key_id]:
+            is_certain = restriction.confirmed_at is not None and restriction.confirmed_at < since
+            possible = [restriction] if is_certain else [*possible, restriction]
+        allowed = {each is None or is_ip_allowed(address, each.addresses) for each in possible}
+        if (decision.verdict is Verdict.ACCEPTED) not in allowed:
+            self._invariants.report(
+                "a restriction of a key takes effect", f"{key_id} from {address}: {decision.verdict.value}"
+            )
 
     # Writes
 

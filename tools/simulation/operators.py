@@ -12,32 +12,34 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.api.admin.bodies import CreateKeyBody, UpdateKeyBody
-from replicate_proxy.auth.keys import ApiKeySecret, verify_key
 from replicate_proxy.errors import ProxyError
 from replicate_proxy.operations.ports import Stage
-from tools.simulation.functions.components import DIGEST_KEY
 from tools.simulation.functions.operators import build_keys
+from tools.simulation.gateway_authorizer import GatewayAuthorizer
 from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
+    from replicate_proxy.auth.keys import ApiKeySecret
     from replicate_proxy.operations.keys import KeyService
     from tools.simulation.key_invariants import KeyInvariants
     from tools.simulation.world import World
 
 _STAGE = Stage("api", "prod")
 _MAX_ATTEMPTS = 3
+_HOLDERS = ("key-holder", "key-holder-2", "key-holder-3")
 _OVERLAPS_SECONDS = (0, 60, 3600, 86400)
 
 
 @dataclass(slots=True)
 class _Holding:
-    """A key and the secrets that were given to its holder, newest last."""
+    """A key, the secrets that were given to its holders, newest last, and where they use it."""
 
     key_id: str
     secrets: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=lambda: ["10.0.0.1"])
 
 
 class KeyOperators:
@@ -48,13 +50,14 @@ class KeyOperators:
         self._invariants = invariants
         self._requests = requests
         self._seconds = seconds
+        self._gateway = GatewayAuthorizer(world)
 
     def start(self) -> None:
         """Schedule everybody."""
         self._world.scheduler.spawn("key-creator", self._run_creator)
 
     def _run_creator(self) -> None:
-        """Create a key, and let operators and its holder loose on it."""
+        """Create a key, and let operators and its holders loose on it."""
         body = CreateKeyBody(tenant="acme")
         created = self._ask(lambda: self._keys.create(body, _STAGE))
         if created is None:
@@ -69,7 +72,8 @@ class KeyOperators:
             ("key-rotator-2", self._rotate),
         ):
             self._world.scheduler.spawn(name, partial(self._run_operator, holding, act))
-        self._world.scheduler.spawn("key-holder", partial(self._run_holder, holding))
+        for name in _HOLDERS:
+            self._world.scheduler.spawn(name, partial(self._run_holder, holding))
         self._world.scheduler.spawn(
             "key-revoker", partial(self._revoke, holding), delay_seconds=self._seconds * 1.5
         )
@@ -90,8 +94,12 @@ class KeyOperators:
         self._ask(lambda: self._keys.update(holding.key_id, body, _STAGE))
 
     def _restrict(self, holding: _Holding) -> None:
-        body = UpdateKeyBody.model_validate({"allowed_ips": [f"10.0.{self._random.randrange(256)}.0/24"]})
-        self._ask(lambda: self._keys.update(holding.key_id, body, _STAGE))
+        number = self._random.randrange(256)
+        body = UpdateKeyBody.model_validate({"allowed_ips": [f"10.0.{number}.0/24"]})
+        holding.addresses.append(f"10.0.{number}.1")
+        self._invariants.start_restriction(holding.key_id, body.allowed_ips or [])
+        if self._ask(lambda: self._keys.update(holding.key_id, body, _STAGE)) is not None:
+            self._invariants.finish_restriction(holding.key_id)
 
     def _rotate(self, holding: _Holding) -> None:
         overlap_seconds = self._random.choice(_OVERLAPS_SECONDS)
@@ -115,32 +123,25 @@ class KeyOperators:
 
     def _revoke(self, holding: _Holding) -> None:
         self._invariants.start_revocation(holding.key_id)
-        if self._ask(lambda: self._keys.revoke(holding.key_id, _STAGE)) is not None:
-            self._invariants.finish_revocation(holding.key_id)
+        revoked = self._ask(lambda: self._keys.revoke(holding.key_id, _STAGE))
+        if revoked is not None:
+            self._invariants.finish_revocation(holding.key_id, effective_at=revoked[1].timestamp())
 
     def _run_holder(self, holding: _Holding) -> None:
-        """Use one of the secrets that the holder knows, most often the newest."""
+        """Use one of the secrets that the holder knows, most often the newest, from one of two addresses."""
         end = self._now + self._seconds * 2
         while self._now < end:
             self._world.scheduler.sleep(self._random.expovariate(1 / 20))
             secrets = holding.secrets
             text = secrets[-1] if self._random.random() < 0.5 else self._random.choice(secrets)
-            self._use(holding.key_id, text)
+            self._use(holding.key_id, text, self._random.choice(holding.addresses[-2:]))
 
-    def _use(self, key_id: str, text: str) -> None:
-        started_at = self._now
-        secret = ApiKeySecret.parse(text)
-        if secret is None:
-            raise RuntimeError(f"the proxy gave out {text}, which is no key")
-        store = self._world.components.keys
-        clock = self._world.clock
+    def _use(self, key_id: str, text: str, address: str) -> None:
         try:
-            key = self._world.call_function("authorize", lambda: store.get(key_id))
-            status = verify_key(key, secret, DIGEST_KEY, clock.now())
-            self._invariants.check_use(key_id, text, status, started_at=started_at)
-            self._world.call_function("authorize", lambda: store.record_use(key_id, clock.now()))
+            decision = self._gateway.authorize(text, address)
         except (ProxyError, ProcessEndedError):
             return
+        self._invariants.check_use(key_id, text, address, decision)
 
     def _ask[T](self, function: Callable[[], T]) -> T | None:
         return self._repeat(partial(self._world.call_admin, function))

@@ -26,12 +26,13 @@ class _Exceptions:
 
 
 class InMemoryApiGateway(Service):
-    """API keys and usage plans by ID."""
+    """API keys and usage plans by ID. `on_flush` is called when the cache of the authorizer is flushed."""
 
     name = "apigateway"
     pages = {"get_usage_plans": lambda _parameters, _page: None}  # noqa: RUF012 - constant; one page holds all
 
     def __init__(self) -> None:
+        self.on_flush: Callable[[], None] = lambda: None
         self.keys: dict[str, dict[str, Any]] = {}
         self.plans: dict[str, dict[str, Any]] = {}
         self.plan_of_key: dict[str, str] = {}
@@ -89,6 +90,7 @@ class InMemoryApiGateway(Service):
     @operation("restApiId", "stageName", is_write=True)
     def flush_stage_authorizers_cache(self, parameters: Parameters) -> Response:
         del parameters
+        self.on_flush()
         return {}
 
     def local_methods(self) -> Mapping[str, Callable[..., Any]]:

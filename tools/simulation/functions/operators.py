@@ -19,6 +19,7 @@ from replicate_proxy.operations.keys import KeyService
 from replicate_proxy.operations.usage_plans import UsagePlanKeys
 from replicate_proxy.services.ingest import JobCreator, JobFactory
 from tools.simulation.audit_invariants import NoAuditLog
+from tools.simulation.functions.authorize import AUTHORIZER_CACHE_SECONDS
 from tools.simulation.functions.components import DIGEST_KEY, Components
 from tools.simulation.functions.job_creation import build_budget_gate, build_tenant_finder
 from tools.simulation.functions.replicate_access import (
@@ -45,7 +46,7 @@ def build_keys(components: Components) -> KeyService:
         usage_plan_keys=UsagePlanKeys(gateway, default_limits=None),
         load_digest_key=lambda: DIGEST_KEY,
         clock=components.clock,
-        authorizer_cache_ttl=timedelta(seconds=300),
+        authorizer_cache_ttl=timedelta(seconds=AUTHORIZER_CACHE_SECONDS),
         audit=components.audit,
     )
 

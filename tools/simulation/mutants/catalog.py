@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tools.simulation.mutants.access import ACCESS_MUTANTS
+from tools.simulation.mutants.authorizations import AUTHORIZATION_MUTANTS
 from tools.simulation.mutants.batches import BATCH_MUTANTS
 from tools.simulation.mutants.capacity import CAPACITY_MUTANTS
 from tools.simulation.mutants.deletions import DELETION_MUTANTS
@@ -26,6 +27,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *DELIVERY_MUTANTS,
     *CAPACITY_MUTANTS,
     *ACCESS_MUTANTS,
+    *AUTHORIZATION_MUTANTS,
     *MONEY_MUTANTS,
     *DELETION_MUTANTS,
     *OPERATION_MUTANTS,
