@@ -35,6 +35,7 @@ from tools.simulation.operators import KeyOperators
 from tools.simulation.parameters import draw_schedule_seconds, draw_timeouts
 from tools.simulation.pauses import PauseOperators
 from tools.simulation.redeliveries import RedeliveryOperators
+from tools.simulation.replays import ReplayOperator
 from tools.simulation.retries import RetryOperators
 from tools.simulation.runtime import deterministic_process, garbage_collected_at_end
 from tools.simulation.scheduler import Scheduler
@@ -77,7 +78,8 @@ class RunSettings:
     `pause_share` of the seeds have operators who pause predictions and deliveries, `erasure_share` a tenant
     that is erased, `bulk_share` bulk operations, `redelivery_share` redeliveries of webhooks, `harvest_share`
     files that cannot be fetched for some time, and operators who have them fetched again, `change_share`
-    budgets and limits that change, and `parameter_share` other parameters than those of the template.
+    budgets and limits that change, `parameter_share` other parameters than those of the template, and
+    `replay_share` an operator who replays archived events.
     Callers search their predictions `searches` times. In a storm, few kinds of faults are very frequent.
     Violations of the guarantees in `ignored` do not stop the run.
     """
@@ -100,6 +102,7 @@ class RunSettings:
     harvest_share: float = 0.0
     change_share: float = 0.0
     parameter_share: float = 0.0
+    replay_share: float = 0.0
     searches: int = 0
     is_storm: bool = False
     keeps_steps: bool = False
@@ -230,6 +233,8 @@ def _start_actors(
         ErasureInvariants(world, invariants)
         operator = ErasureOperator(world, invariants, workload.callers, seconds=settings.fault_seconds / 3)
         operator.start(jobs=settings.jobs // 4)
+    if random.Random(f"{seed}/replays").random() < settings.replay_share:
+        ReplayOperator(world, invariants, seconds=settings.fault_seconds / 2).start()
     batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
     if world.features.has_batches:
         BatchCallers(world, batches, settings, tenants=TENANTS).start()

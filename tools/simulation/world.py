@@ -77,6 +77,8 @@ class World:
         self.checkpoints: Counter[str] = Counter()
         self.on_checkpoint: list[Callable[[Actor, str], None]] = []
         self.on_failed_receive: list[Callable[[FailedReceive], None]] = []
+        # Each says whether there is work left that the state does not show.
+        self.work_left: list[Callable[[], bool]] = []
         # What callers have read page by page
         self.reads: Counter[str] = Counter()
         self._calls: Counter[str] = Counter()
@@ -230,6 +232,7 @@ class World:
             and not self.sweep_schedule.has_operation()
             and not any(self.queues.count(queue) for queue in Queue)
             and not any(source.has_backlog for source in self.event_sources.streams)
+            and not any(is_left() for is_left in self.work_left)
         )
 
     def _pass_checkpoint(self, name: str) -> None:

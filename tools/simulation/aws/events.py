@@ -78,7 +78,7 @@ class InMemoryEventBridge(Service):
     """Buses and their rules by name.
 
     `is_refused` says whether a target refuses an attempt for a temporary reason. `on_pending` is called with
-    the due time of each delivery and each retry.
+    the due time of each delivery and each retry. With a list as `archive`, what is delivered is archived.
     """
 
     name = "events"
@@ -87,6 +87,7 @@ class InMemoryEventBridge(Service):
         self.is_refused: Callable[[PendingDelivery], bool] = lambda _: False
         self.on_pending: Callable[[float], None] = lambda _: None
         self.dropped: list[PendingDelivery] = []
+        self.archive: list[PendingDelivery] | None = None
         self._now = now
         self._choices = choices
         self._sqs = sqs
@@ -120,6 +121,19 @@ class InMemoryEventBridge(Service):
             _, _, delivery = heapq.heappop(self._pending)
             delivered += self._attempt(delivery)
         return delivered
+
+    def replay(self, *, since: float, draw_delay: Callable[[], float]) -> None:
+        """Deliver again what has been archived since that time, each event after a delay of its own.
+
+        The events have the name of the replay in addition. They are not archived again (EventBridge user
+        guide, "Archiving and replaying events").
+        """
+        now = self._now()
+        for archived in self.archive or ():
+            if archived.accepted_at >= since:
+                body = f'{archived.body[:-1]}, "replay-name": "replay"}}'
+                again = replace(archived, body=body, accepted_at=now, attempts=0)
+                self._schedule(again, now + draw_delay())
 
     @operation("Entries", is_write=True)
     def put_events(self, parameters: Parameters) -> Response:
@@ -182,7 +196,10 @@ class InMemoryEventBridge(Service):
             if rule.matches(event):
                 for target in rule.targets:
                     group = _read_group(target.message_group, event)
-                    self._add_pending(PendingDelivery(rule.arn, target, body, group, now))
+                    delivery = PendingDelivery(rule.arn, target, body, group, now)
+                    if self.archive is not None:
+                        self.archive.append(delivery)
+                    self._add_pending(delivery)
 
     def _add_pending(self, first: PendingDelivery) -> None:
         """Add a delivery, and further ones if the event is delivered more than once."""

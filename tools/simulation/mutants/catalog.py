@@ -16,6 +16,7 @@ from tools.simulation.mutants.operations import OPERATION_MUTANTS
 from tools.simulation.mutants.operators import OPERATOR_MUTANTS
 from tools.simulation.mutants.pauses import PAUSE_MUTANTS
 from tools.simulation.mutants.reads import RESULT_MUTANTS, SEARCH_MUTANTS
+from tools.simulation.mutants.replays import REPLAY_MUTANTS
 from tools.simulation.mutants.submissions import SUBMISSION_MUTANTS
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *MONEY_MUTANTS,
     *DELETION_MUTANTS,
     *OPERATION_MUTANTS,
+    *REPLAY_MUTANTS,
     *PAUSE_MUTANTS,
     *OPERATOR_MUTANTS,
     *BATCH_MUTANTS,
