@@ -11,6 +11,9 @@ from replicate_proxy.aws.dynamodb import to_item
 from replicate_proxy.aws.idempotency_store import DynamoIdempotencyStore
 from replicate_proxy.aws.job_records import record_from_job
 from replicate_proxy.errors import RetryableError
+from replicate_proxy.jobs import reports
+from replicate_proxy.jobs.model import ReportChannel
+from replicate_proxy.jobs.reports import _match_attempt
 from replicate_proxy.jobs.updater import JobUpdater
 from replicate_proxy.operations.job_retries import RetryReservations
 from replicate_proxy.replicate_api.errors import NotAcceptedError, OutcomeUnknownError, RejectedError
@@ -26,7 +29,9 @@ from tools.simulation.run import RunSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
+    from replicate_proxy.jobs.changes import Reported
     from replicate_proxy.jobs.model import Job
 
 _WITH_FALLBACKS = RunSettings(jobs=25, fallback_share=1.0)
@@ -67,6 +72,10 @@ def _cancel_or_fail(self: Any, job: Job) -> Any:
 
 def _postpone_by_failing(_self: Any, _job: Job, delay_seconds: float, *_reason: Any) -> None:
     raise RetryableError("not now", retry_after=delay_seconds)
+
+
+def _match_as_if_called_back(job: Job, change: Reported, now: datetime) -> Job:
+    return _match_attempt(job, replace(change, channel=ReportChannel.WEBHOOK), now)
 
 
 def _claim_without_revoking(self: Any, job: Job, replicate_id: str) -> None:
@@ -118,6 +127,13 @@ SUBMISSION_MUTANTS: tuple[Mutant, ...] = (
         ((JobUpdater, "claim_prediction", _claim_without_revoking),),
         scenario="adoption",
         script={"sweep-15.2/1": "pause 60"},
+    ),
+    Mutant(
+        "a poll proves whose prediction it has read",
+        "a prediction is held by one job",
+        ((reports, "_match_attempt", _match_as_if_called_back),),
+        scenario="adoption",
+        script={"ingest-2/1": "crash_before", "track-1/1": "pause 60"},
     ),
     Mutant(
         "a prediction is adopted before the index shows whose it may be as well",

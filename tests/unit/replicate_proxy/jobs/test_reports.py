@@ -10,6 +10,7 @@ import pytest
 
 from replicate_proxy.jobs.changes import (
     Accepted,
+    AdoptionRevoked,
     Change,
     Claimed,
     Harvested,
@@ -88,6 +89,21 @@ def test_report_is_matched_by_prediction_id_once_known() -> None:
     assert apply_change(job, make_report("processing", attempt=1)).status is S.PROCESSING
     with pytest.raises(StaleChangeError):
         apply_change(job, make_report("processing", attempt=2, replicate_id="p9"))
+
+
+@pytest.mark.parametrize("status", ["starting", "processing", "succeeded", "failed"])
+@pytest.mark.parametrize("is_sent_again", [False, True])
+def test_polled_report_about_a_prediction_that_the_job_has_let_go_is_stale(
+    status: str, is_sent_again: bool
+) -> None:
+    # Given a job that adopted the prediction of another one, which has taken it back, maybe sent again since
+    adopter = apply_change(make_job(S.SUBMITTED, replicate_id="p1"), AdoptionRevoked(replicate_id="p1"))
+    if is_sent_again:
+        adopter = apply_change(adopter, ResubmitAllowed(attempt=1))
+
+    # Then what was polled for it before does not give the prediction to both of them
+    with pytest.raises(StaleChangeError):
+        apply_change(adopter, make_report(status, channel=ReportChannel.POLL))
 
 
 def test_new_attempt_knows_nothing_of_the_prediction_before_it() -> None:

@@ -126,6 +126,11 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
             "adoption",
             {"sweep-15.2/1": "pause 60"},
         ),
+        (
+            "a poll proves whose prediction it has read",
+            "adoption",
+            {"ingest-2/1": "crash_before", "track-1/1": "pause 60"},
+        ),
         ("a prediction is adopted before the index shows whose it may be as well", "adoption-lag", {}),
         ("a cancel that fails is received again", "cancel-waits", {}),
         (

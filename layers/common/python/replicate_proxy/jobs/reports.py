@@ -1,8 +1,8 @@
 """The transitions of a job after a report from Replicate, by Replicate's status. No I/O.
 
-A report belongs to a job if it names the job's prediction. While the job does not know its prediction, the
-attempt in the signed callback URL decides: the current attempt, or an earlier one whose create request had an
-unknown outcome and turns out to have been accepted.
+A report belongs to a job if it names the job's prediction. While the job does not know its prediction, only a
+callback can belong to it, and the attempt in the signed URL decides: the current attempt, or an earlier one
+whose create request had an unknown outcome and turns out to have been accepted.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from replicate_proxy.jobs.model import (
     Job,
     JobStatus,
     PastAttempt,
+    ReportChannel,
     TimelineStep,
 )
 from replicate_proxy.jobs.transitions import (
@@ -73,6 +74,10 @@ def _match_attempt(job: Job, change: Reported, now: datetime) -> Job:
         if change.replicate_id != job.replicate_id:
             raise StaleChangeError("the report is about a prediction that is not the job's")
         return job
+    if change.channel is ReportChannel.POLL:
+        # Only the URL of a callback proves whose the prediction is. This one was polled for a job that has
+        # let go of it since: it is another job's.
+        raise StaleChangeError("the polled prediction is not the job's any more")
     if change.attempt == job.attempt:
         return job
     return _restore_attempt(job, change.attempt, now)
