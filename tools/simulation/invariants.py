@@ -94,6 +94,8 @@ class Invariants:
         self._holders: dict[str, JobKey] = {}
         # Whose predictions a job has adopted
         self._adopted_from: defaultdict[JobKey, set[JobKey]] = defaultdict(set)
+        # What equal jobs held of a job's predictions when it was allowed to be sent again for that reason.
+        self._taken_before_resubmission: dict[JobKey, set[str]] = {}
         self._ended: set[JobKey] = set()
         self._documents_of_terminal_jobs: dict[str, JobKey] = {}
         self._harvesters: dict[JobKey, Actor] = {}
@@ -154,6 +156,7 @@ class Invariants:
         status = new["status"]["S"]
         if old is not None:
             self._check_transition(key, old, new)
+            self._note_resubmission(key, old["status"]["S"], status)
         replicate_id = new.get("replicate_id", {}).get("S")
         old_id = old.get("replicate_id", {}).get("S") if old is not None else None
         if replicate_id != old_id:
@@ -176,6 +179,17 @@ class Invariants:
             self.transitions.add((before, after))
             if after not in _FORWARD[before]:
                 self.report("state only moves forward", f"{key}: {before} to {after}")
+
+    def _note_resubmission(self, key: JobKey, before: str, after: str) -> None:
+        """Note what others held when the job was put back into the queue, until it leaves that unsent."""
+        if (before, after) == ("submit_unknown", "queued"):
+            self._taken_before_resubmission[key] = {
+                prediction.id
+                for prediction in self._predictions_by_job[key]
+                if self._is_taken(prediction, {key})
+            }
+        elif before == "queued" and after not in {"queued", "submitting"}:
+            self._taken_before_resubmission.pop(key, None)
 
     def _check_holder(self, key: JobKey, old_id: str | None, new_id: str | None) -> None:
         """A prediction is held by one job, unless the adopter has ended when its own job hears of it."""
@@ -205,13 +219,19 @@ class Invariants:
     # Predictions
 
     def _check_create(self, prediction: Prediction) -> None:
-        """A second prediction of a job is right only if the earlier ones failed, are taken, or will be."""
+        """A second prediction of a job is right only if the earlier ones failed, are taken, or will be.
+
+        One that was taken when the job was put back into the queue may return to it by its callback while the
+        job is sent again: the request cannot be recalled. At rest, no result may have been dropped.
+        """
         earlier = self._predictions_by_job[prediction.job]
+        taken_before = self._taken_before_resubmission.get(prediction.job, set())
         for other in earlier:
             if not (
                 self._is_unpaid(other)
                 or self._is_taken(other, {prediction.job})
                 or self._is_left_to_another(prediction.job)
+                or other.id in taken_before
             ):
                 self.report(
                     "never paid twice",

@@ -153,3 +153,10 @@ def test_script_breaks_a_guarantee_only_without_what_keeps_it(
     assert run_scenario(scenario, script).violation is None
     with find_mutant(broken).applied():
         assert run_scenario(scenario, script).violation is not None
+
+
+def test_callback_during_a_resubmission_costs_no_result() -> None:
+    """An adopted prediction returns to its job while that is sent again: the surplus is canceled at once."""
+    script = {"ingest-2/1": "pause 60", "dispatch-3/5": "preempt"}
+
+    assert run_scenario("adoption", script).violation is None
