@@ -35,8 +35,10 @@ curl() { [[ " $* " == *" -sf "* ]] || set -- --fail-with-body "$@"; command curl
 
 @pytest.fixture
 def key_id(stack: Stack, make_key: Callable[..., str]) -> str:
-    """The ID of a key that the examples may revoke."""
-    return make_key("acme").split("_")[1]
+    """The ID of a key that the examples may revoke, and whose prediction runs until they cancel it."""
+    key = make_key("acme")
+    ApiClient(stack.api_url, key, "acme").create("local/lab", {"output": "unwanted", "latency": 600})
+    return key.split("_")[1]
 
 
 @pytest.fixture
@@ -102,6 +104,8 @@ def test_shell_examples_of_a_page_run(
         ["/bin/bash", "-c", script],
         cwd=ROOT,
         env=environment,
+        # A command that asks before it acts.
+        input="y\n",
         capture_output=True,
         text=True,
         check=False,
