@@ -19,6 +19,14 @@ OPERATED = RunSettings(jobs=20, key_requests=0, delete_share=0.2, redelivery_sha
 CHANGED = RunSettings(jobs=20, limited_share=1.0, change_share=1.0, parameter_share=1.0)
 # These have a budget, too.
 BUDGET_SEEDS = (3, 8)
+# `make mutants` hunts these as well.
+SLOW_MUTANTS = {
+    "a redelivery of what has succeeded sends nothing",
+    "a budget that is lowered stays as it was",
+    "a pause refuses nothing",
+    "keys are not marked when their tenant gets a budget",
+}
+QUICK_MUTANTS = [mutant for mutant in OPERATOR_MUTANTS if mutant.name not in SLOW_MUTANTS]
 
 
 @pytest.mark.parametrize("seed", range(1, 4))
@@ -38,9 +46,9 @@ def test_every_guarantee_holds_while_limits_and_parameters_change(seed: int) -> 
     assert result.accepted > 0
 
 
-@pytest.mark.parametrize("mutant", OPERATOR_MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", QUICK_MUTANTS, ids=lambda mutant: mutant.name)
 def test_broken_operation_is_noticed(mutant: Mutant) -> None:
-    assert hunt(mutant, max_seeds=15).guarantee == mutant.guarantee
+    assert hunt(mutant, max_seeds=5).guarantee == mutant.guarantee
 
 
 def test_limit_that_is_lowered_applies_some_time_after_it_is_confirmed() -> None:

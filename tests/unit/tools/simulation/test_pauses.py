@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tools.simulation.mutants.mutant import Mutant
 
 PAUSED = RunSettings(jobs=12, key_requests=0, limited_share=1.0, pause_share=1.0)
+# `make mutants` hunts this one as well.
+SLOW_MUTANT = "what was read before a pause counts for as long as nothing is read"
+QUICK_MUTANTS = [mutant for mutant in PAUSE_MUTANTS if mutant.name != SLOW_MUTANT]
 
 
 @pytest.mark.parametrize("seed", range(1, 3))
@@ -24,6 +27,6 @@ def test_every_guarantee_holds_while_operators_pause_and_resume(seed: int) -> No
     assert result.accepted > 0
 
 
-@pytest.mark.parametrize("mutant", PAUSE_MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", QUICK_MUTANTS, ids=lambda mutant: mutant.name)
 def test_pause_that_is_not_found_is_noticed(mutant: Mutant) -> None:
-    assert hunt(mutant, max_seeds=10).guarantee == mutant.guarantee
+    assert hunt(mutant, max_seeds=5).guarantee == mutant.guarantee
