@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from replicate_proxy.aws.deletion_records import deletion_from_record
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
-from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
+from replicate_proxy.errors import NotFoundError
 from tools.simulation.functions.sweep import build_deleter
 from tools.simulation.observation import is_deletion_item, observe_writes, read_items
 from tools.simulation.resources import BUCKET, Table
-from tools.simulation.scheduler import ProcessEndedError
+from tools.simulation.world import NoAnswerError
 
 if TYPE_CHECKING:
     from replicate_proxy.jobs.model import Job
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 _SEARCH_SECONDS = 60.0
 _MAX_DELAY_SECONDS = 1800.0
-_MAX_ATTEMPTS = 4
 _DELETED = "deleted is deleted"
 _TOO_EARLY = "nothing is deleted early"
 
@@ -63,19 +63,14 @@ class DeletionOwners:
     def _delete(self, key: JobKey) -> None:
         deleter = build_deleter(self._world.components)
         self._invariants.requested.add(key)
-        for attempt in range(_MAX_ATTEMPTS):
-            try:
-                self._world.call_function("delete", partial(deleter.delete, *key))
-            except NotFoundError:
-                # An earlier attempt took effect, or the retention has ended.
-                pass
-            except ApiError:
-                raise
-            except (ProxyError, ProcessEndedError):
-                self._world.scheduler.sleep(1.0 + attempt)
-                continue
-            self._invariants.expect_deleted(key)
+        request = partial(self._world.call_function, "delete", partial(deleter.delete, *key))
+        try:
+            # If it is not found, an earlier attempt took effect, or the retention has ended.
+            with suppress(NotFoundError):
+                self._world.repeat(request)
+        except NoAnswerError:
             return
+        self._invariants.expect_deleted(key)
 
 
 class DeletionInvariants:

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.audit.model import AuditAction, build_job_target
 from replicate_proxy.aws.dynamodb import from_item
 from replicate_proxy.aws.job_records import job_from_record
-from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
+from replicate_proxy.errors import ApiError, NotFoundError
 from replicate_proxy.jobs.model import EndReason, JobStatus
 from tools.simulation.audit_invariants import list_recorded
 from tools.simulation.functions.bulk_operations import build_job_actions
 from tools.simulation.functions.components import OUTPUTS_BASE_URL
 from tools.simulation.observation import observe_writes
 from tools.simulation.resources import BUCKET, Table
-from tools.simulation.scheduler import ProcessEndedError
+from tools.simulation.world import NoAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _SEARCH_SECONDS = 60.0
 _OPERATORS = 2
-_MAX_ATTEMPTS = 4
 _MAX_DELAY_SECONDS = 3000.0
 _KEPT = "a stored file stays"
 
@@ -70,21 +69,16 @@ class HarvestOperators:
     def _harvest(self, key: JobKey) -> None:
         actions = build_job_actions(self._world.components)
         self._invariants.harvested_again.add(key)
-        for attempt in range(_MAX_ATTEMPTS):
-            try:
-                self._world.call_admin(partial(actions.harvest, *key))
-            except ApiError as error:
-                # Nothing is left, or the files are gone, or being fetched.
-                if error.status != HTTPStatus.CONFLICT:
-                    raise
-                return
-            except NotFoundError:
-                return
-            except (ProxyError, ProcessEndedError):
-                self._world.scheduler.sleep(1.0 + attempt)
-            else:
-                self._confirmed.add(key)
-                return
+        try:
+            self._world.repeat(partial(self._world.call_admin, partial(actions.harvest, *key)))
+        except ApiError as error:
+            # Nothing is left, or the files are gone, or being fetched.
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+        except (NotFoundError, NoAnswerError):
+            pass
+        else:
+            self._confirmed.add(key)
 
     def _check(self) -> None:
         recorded = list_recorded(self._world.aws, AuditAction.HARVEST_JOB)

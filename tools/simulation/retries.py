@@ -9,11 +9,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from replicate_proxy.audit.model import AuditAction, build_job_target
-from replicate_proxy.errors import ApiError, ProxyError
+from replicate_proxy.errors import ApiError
 from replicate_proxy.jobs.model import JobStatus
 from tools.simulation.audit_invariants import list_recorded
 from tools.simulation.functions.operators import build_retries
-from tools.simulation.scheduler import ProcessEndedError
+from tools.simulation.world import NoAnswerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _SEARCH_SECONDS = 60.0
 _OPERATORS = 2
-_MAX_ATTEMPTS = 4
 _ONE_RETRY = "a job has one retry"
 # What a tenant's own request would be answered with as well.
 _EXPECTED = frozenset(
@@ -71,19 +70,17 @@ class RetryOperators:
 
     def _retry(self, key: JobKey) -> None:
         retries = build_retries(self._world.components)
-        for attempt in range(_MAX_ATTEMPTS):
-            try:
-                job = self._world.call_admin(partial(retries.retry, *key)).job
-            except ApiError as error:
-                if error.status not in _EXPECTED:
-                    raise
-                return
-            except (ProxyError, ProcessEndedError):
-                self._world.scheduler.sleep(1.0 + attempt)
-                continue
+        request = partial(self._world.call_admin, partial(retries.retry, *key))
+        try:
+            job = self._world.repeat(request, answers=(ApiError,)).job
+        except ApiError as error:
+            if error.status not in _EXPECTED:
+                raise
+        except NoAnswerError:
+            pass
+        else:
             self._answers[key].add(job.id)
             self._invariants.accept(job)
-            return
 
     def _check(self) -> None:
         jobs = {(job.tenant, job.id): job for job in self._world.truth.read_jobs()}

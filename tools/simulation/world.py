@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 from replicate_proxy.audit import model as audit_model
 from replicate_proxy.audit.actor import acting_as
 from replicate_proxy.clock import format_timestamp
-from replicate_proxy.errors import ApiError, ProxyError, RetryableError
+from replicate_proxy.errors import ApiError, NotFoundError, ProxyError, RetryableError
 from replicate_proxy.replicate_api.rate_limit import RateLimit
 from tools.simulation.application import Applications
 from tools.simulation.aws import InMemoryAws
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _API_TIMEOUT_SECONDS = 29.0
 _WEBHOOK_TIMEOUT_SECONDS = 10.0
+_MAX_REQUESTS = 4
 
 
 class ServiceUnavailableError(Exception):
@@ -55,6 +56,10 @@ class ServiceUnavailableError(Exception):
         super().__init__(message)
         self.is_known = is_known
         self.is_refused = is_refused
+
+
+class NoAnswerError(Exception):
+    """No repetition of a request was answered."""
 
 
 class World:
@@ -197,6 +202,22 @@ class World:
                 return function()
 
         return self.call_function("admin", act)
+
+    def repeat[T](
+        self, request: Callable[[], T], *, answers: tuple[type[ProxyError], ...] = (ApiError, NotFoundError)
+    ) -> T:
+        """Make a request, and repeat it as long as there is no answer.
+
+        Raises the errors that are answers as well, and NoAnswerError.
+        """
+        for attempt in range(_MAX_REQUESTS):
+            try:
+                return request()
+            except answers:
+                raise
+            except (ProxyError, ProcessEndedError):
+                self.scheduler.sleep(1.0 + attempt)
+        raise NoAnswerError
 
     def _receive_webhook(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
         query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
