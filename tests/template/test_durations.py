@@ -14,6 +14,7 @@ from replicate_proxy.deletion import model as deletion_model
 from replicate_proxy.operations.erasure import model as erasure_model
 from tests.template.variants import VARIANTS
 from tools.simulation import event_sources, sweep_schedule
+from tools.simulation.functions import authorize
 from tools.template.stack import load_stack
 
 # What Replicate's list lacks for so long does not exist.
@@ -94,3 +95,14 @@ def test_functions_of_the_simulation_have_the_timeouts_of_the_template() -> None
     assert len(by_function) == len(simulated) - 1  # dispatch has two queues
     for name, seconds in by_function.items():
         assert find_timeout(name) == timedelta(seconds=seconds), name
+
+
+def test_decisions_of_the_authorizer_are_cached_in_the_simulation_for_as_long_as_in_the_template() -> None:
+    (function,) = (
+        each
+        for each in load_stack(**VARIANTS["default"]).of_type("Lambda::Function")
+        if str(each.properties["FunctionName"]).endswith("-admin")
+    )
+    cached_seconds = function.properties["Environment"]["Variables"][settings.AUTHORIZER_CACHE_SECONDS.name]
+
+    assert float(cached_seconds) == authorize.AUTHORIZER_CACHE_SECONDS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.ip_ranges import is_ip_allowed
-from tools.simulation.functions.authorize import MAX_STALE_SECONDS
+from replicate_proxy.auth.stale_key_cache import MAX_STALE_AGE
 from tools.simulation.gateway_authorizer import Verdict
 from tools.simulation.observation import observe_writes
 from tools.simulation.resources import Table
@@ -34,6 +34,7 @@ _GROUPS = {
 _IGNORED = frozenset({"revision", "write_id"})
 # A write may take effect after its caller has given it up.
 _LATE_SECONDS = 60.0
+_MAX_STALE_SECONDS = MAX_STALE_AGE.total_seconds()
 
 
 @dataclass(slots=True)
@@ -144,7 +145,7 @@ class KeyInvariants:
         if revocation is None or self._now <= revocation.effective_at:
             return False
         if decision.is_stale:
-            return decision.started_at > revocation.ended_at + MAX_STALE_SECONDS
+            return decision.started_at > revocation.ended_at + _MAX_STALE_SECONDS
         was_made_meanwhile = (
             revocation.started_at <= decision.ended_at and decision.started_at <= revocation.ended_at
         )
@@ -152,7 +153,7 @@ class KeyInvariants:
 
     def _check_address(self, key_id: str, address: str, decision: Decision) -> None:
         """Check that the decision follows a restriction that may have been in effect when it was made."""
-        since = decision.started_at - (MAX_STALE_SECONDS if decision.is_stale else 0.0)
+        since = decision.started_at - (_MAX_STALE_SECONDS if decision.is_stale else 0.0)
         possible: list[Restriction | None] = [None]
         for restriction in self._restrictions[key_id]:
             is_certain = restriction.confirmed_at is not None and restriction.confirmed_at < since

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.errors import StaleKeyError
@@ -11,13 +12,14 @@ from replicate_proxy.errors import RetryableError
 from replicate_proxy.observability import Metric, count, logger
 
 if TYPE_CHECKING:
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from replicate_proxy.auth.keys import ApiKey
     from replicate_proxy.auth.ports import KeyLookup
     from replicate_proxy.ports import Clock
 
 
+MAX_STALE_AGE = timedelta(minutes=5)
 _MAX_CACHED_KEYS = 1000
 
 

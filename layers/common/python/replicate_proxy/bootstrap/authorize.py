@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
 from replicate_proxy.auth.authorizer import Authorizer
-from replicate_proxy.auth.stale_key_cache import StaleKeyCache
+from replicate_proxy.auth.stale_key_cache import MAX_STALE_AGE, StaleKeyCache
 from replicate_proxy.aws.clients import get_fail_fast_client
 from replicate_proxy.aws.key_store import DynamoKeyStore
 from replicate_proxy.aws.tenant_store import DynamoTenantStore
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
     from replicate_proxy.auth.ports import TokenVerifier
 
 
-_MAX_STALE_KEY_AGE = timedelta(minutes=5)
-
-
 @cache
 def build_authorizer() -> Authorizer:
     clock = SystemClock()
@@ -30,7 +26,7 @@ def build_authorizer() -> Authorizer:
     keys = StaleKeyCache(
         DynamoKeyStore(get_fail_fast_client(), table),
         clock=clock,
-        max_stale=_MAX_STALE_KEY_AGE,
+        max_stale=MAX_STALE_AGE,
     )
     return Authorizer(
         keys=keys,
