@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     replay.add_argument("--jobs", type=int, default=RunSettings().jobs)
     replay.add_argument("--storm", action="store_true", help="as in the run with --storm")
     replay.add_argument("--shrink", action="store_true", help="leave out what is not needed to fail")
-    replay.add_argument("--script", help="JSON of the choices to make instead of drawing them")
+    replay.add_argument(
+        "--script", type=_parse_script, help="JSON of the choices to make instead of drawing them"
+    )
     replay.add_argument("--job", help="show only the steps that name this text")
     replay.add_argument("--last", type=int, default=200, help="how many steps to show")
     mutants = commands.add_parser("mutants", help="let the simulation catch broken variants of the code")
@@ -82,6 +84,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "mutants":
         return _hunt_mutants(options)
     return _replay(options)
+
+
+def _parse_script(text: str) -> Mapping[str, str]:
+    """Return the choices by their keys. Raises ArgumentTypeError."""
+    try:
+        script = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"is not JSON: {error}") from error
+    if not isinstance(script, dict) or not all(isinstance(choice, str) for choice in script.values()):
+        raise argparse.ArgumentTypeError('must be an object of texts, as {"dispatch-3/5": "crash_after"}')
+    return script
 
 
 def _build_settings(options: argparse.Namespace) -> RunSettings:
@@ -214,9 +227,8 @@ def _hunt_mutants(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    script = json.loads(options.script) if options.script else None
     settings = _build_settings(options)
-    result = run_seed(options.seed, settings, script=script)
+    result = run_seed(options.seed, settings, script=options.script)
     if result.violation is not None and options.shrink:
         result = shrink(result, settings, report=lambda text: print(text, file=sys.stderr))  # noqa: T201 - shown
     shown = run_seed(

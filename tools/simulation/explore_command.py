@@ -89,7 +89,7 @@ def _print_exploration(exploration: Exploration) -> None:
 
 def replay_scenario(options: argparse.Namespace) -> int:
     """Run a scenario with a script and show its trace. Return 1 if a guarantee was broken, else 0."""
-    run = run_scenario(options.scenario, json.loads(options.script or "{}"), keeps_steps=True)
+    run = run_scenario(options.scenario, options.script or {}, keeps_steps=True)
     lines = [run.trace.format(start=START, last=options.last)]
     if run.violation is None:
         lines.append("every guarantee held")

@@ -64,6 +64,17 @@ def test_explore_mutant_is_caught_and_replayed(capsys: pytest.CaptureFixture[str
     assert "◀ preempt" in shown
 
 
+@pytest.mark.parametrize("script", ["{bad", "[]", '{"dispatch-3/5": 1}'])
+def test_replay_of_an_invalid_script_says_what_it_must_be(
+    script: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["replay", "--scenario", "duplicates", "--script", script])
+
+    assert stopped.value.code == 2
+    assert "argument --script: " in capsys.readouterr().err
+
+
 def test_explore_without_time_says_that_it_is_not_finished(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["explore", "--scenario", "webhook", "--minutes", "1e-9", "--workers", "1"]
 
