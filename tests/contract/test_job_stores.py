@@ -330,16 +330,36 @@ def test_predictions_of_a_tenants_account_are_claimed_apart(store: JobStore) -> 
     assert store.get_prediction_owner(job.account.qualify("p1")) is not None
 
 
-def test_only_the_same_claim_is_released(store: JobStore) -> None:
+def test_disputed_prediction_is_transferred_to_its_job(store: JobStore) -> None:
+    job = make_job(id="a" * 26)
     store.dispute_prediction("p1", "acme", "job-a", now=NOW)
     store.dispute_prediction("p1", "acme", "job-b", now=NOW)
     disputed = PredictionOwner("acme", "job-a", PredictionClaim.DISPUTED)
     assert store.get_prediction_owner("p1") == disputed
 
-    store.release_prediction("p1", replace(disputed, claim=PredictionClaim.ADOPTED))
+    adopted = replace(disputed, claim=PredictionClaim.ADOPTED)
+    with pytest.raises(ConflictError):
+        store.transfer_prediction("p1", adopted, job, adopter=None, now=NOW)
     assert store.get_prediction_owner("p1") == disputed
-    store.release_prediction("p1", disputed)
-    assert store.get_prediction_owner("p1") is None
+    assert store.transfer_prediction("p1", disputed, job, adopter=None, now=NOW) is None
+    owner = PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN)
+    assert store.get_prediction_owner("p1") == owner
+
+
+def test_adopted_prediction_is_transferred_together_with_its_adopter_or_not_at_all(store: JobStore) -> None:
+    first, own = make_job(id="a" * 26), make_job(id="b" * 26)
+    store.create(first)
+    adopter = store.adopt_prediction(replace(first, replicate_id="p1"), now=NOW)
+    owner = PredictionOwner(first.tenant, first.id, PredictionClaim.ADOPTED)
+
+    with pytest.raises(ConflictError):
+        store.transfer_prediction("p1", owner, own, adopter=replace(first, replicate_id=None), now=NOW)
+    assert store.get_prediction_owner("p1") == owner
+    saved = store.transfer_prediction("p1", owner, own, adopter=replace(adopter, replicate_id=None), now=NOW)
+
+    assert saved == replace(adopter, replicate_id=None, revision=adopter.revision + 1)
+    assert store.get(first.tenant, first.id) == saved
+    assert store.get_prediction_owner("p1") == PredictionOwner(own.tenant, own.id, PredictionClaim.CERTAIN)
 
 
 class _LeavesKeysUnprocessed:

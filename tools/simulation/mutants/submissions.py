@@ -82,6 +82,12 @@ def _claim_without_revoking(self: Any, job: Job, replicate_id: str) -> None:
     self._store.claim_prediction(replicate_id, job.tenant, job.id, now=self._clock.now())
 
 
+def _transfer_in_two_writes(self: Any, *arguments: Any, adopter: Job | None, now: datetime) -> Job | None:
+    saved = None if adopter is None else self.save(adopter)
+    _transfer(self, *arguments, adopter=None, now=now)
+    return saved
+
+
 LATE_WEBHOOKS = FaultMix(
     replicate_creates=Rates(reset=0.15, response_lost=0.3), webhooks=Rates(lost=0.2, very_late=0.7)
 )
@@ -92,6 +98,7 @@ _UNHEARD_CREATES = FaultMix(
     replicate_creates=Rates(status_500_after=0.4, reset=0.1), webhooks=Rates(lost=0.7)
 )
 _create: Callable[..., Any] = UpstreamPredictionWriter.create
+_transfer: Callable[..., Any] = job_store.DynamoJobStore.transfer_prediction
 
 SUBMISSION_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
@@ -127,6 +134,13 @@ SUBMISSION_MUTANTS: tuple[Mutant, ...] = (
         ((JobUpdater, "claim_prediction", _claim_without_revoking),),
         scenario="adoption",
         script={"sweep-15.2/1": "pause 60"},
+    ),
+    Mutant(
+        "a prediction is taken from its adopter before it is its own job's",
+        "never paid twice",
+        ((job_store.DynamoJobStore, "transfer_prediction", _transfer_in_two_writes),),
+        scenario="adoption",
+        script={"ingest-2/1": "crash_before", "track-2/5": "crash_after"},
     ),
     Mutant(
         "a poll proves whose prediction it has read",

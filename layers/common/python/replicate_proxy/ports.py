@@ -142,16 +142,22 @@ class JobStore(JobReader, Protocol):
         """
         ...
 
+    def transfer_prediction(
+        self, replicate_id: str, owner: PredictionOwner, job: Job, *, adopter: Job | None, now: datetime
+    ) -> Job | None:
+        """Record for certain that the owner's prediction is this job's and save the adopter, both or neither.
+
+        `adopter` is the owner without its prediction, None if there is nothing to save. Returns it as saved.
+        Raises ConflictError if the prediction has another owner by now, or the adopter was changed.
+        """
+        ...
+
     def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:
         """Return the job that claimed or adopted the prediction."""
         ...
 
     def dispute_prediction(self, replicate_id: str, tenant: str, job_id: str, *, now: datetime) -> None:
         """Record that a prediction without an owner may be this job's, so that no other adopts it."""
-        ...
-
-    def release_prediction(self, replicate_id: str, owner: PredictionOwner) -> None:
-        """Delete this record, unless it has changed."""
         ...
 
 

@@ -127,6 +127,11 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
             {"sweep-15.2/1": "pause 60"},
         ),
         (
+            "a prediction is taken from its adopter before it is its own job's",
+            "adoption",
+            {"ingest-2/1": "crash_before", "track-2/5": "crash_after"},
+        ),
+        (
             "a poll proves whose prediction it has read",
             "adoption",
             {"ingest-2/1": "crash_before", "track-1/1": "pause 60"},

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from replicate_proxy.aws.due_index import list_due
 from replicate_proxy.aws.dynamodb import (
     batch_get_records,
-    delete_record,
     from_item,
     get_record,
     is_own_write,
@@ -169,17 +168,45 @@ class DynamoJobStore:
                 "ConditionExpression": "attribute_not_exists(pk)",
             }
         }
-        save: TransactWriteItemTypeDef = {
+        with translate_dynamodb_errors("adopt prediction"):
+            self._client.transact_write_items(TransactItems=[claim, self._build_save(saved)])
+        return saved
+
+    def transfer_prediction(
+        self, replicate_id: str, owner: PredictionOwner, job: Job, *, adopter: Job | None, now: datetime
+    ) -> Job | None:
+        claim: TransactWriteItemTypeDef = {
+            "Put": {
+                "TableName": self._table,
+                "Item": to_item(
+                    _build_owner_record(
+                        replicate_id, PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN), now
+                    )
+                ),
+                "ConditionExpression": "job_id = :job AND tenant = :tenant AND claim = :claim",
+                "ExpressionAttributeValues": {
+                    ":job": to_value(owner.job_id),
+                    ":tenant": to_value(owner.tenant),
+                    ":claim": to_value(owner.claim.value),
+                },
+            }
+        }
+        saved = None if adopter is None else replace(adopter, revision=adopter.revision + 1)
+        items = [claim] if saved is None else [claim, self._build_save(saved)]
+        with translate_dynamodb_errors("transfer prediction"):
+            self._client.transact_write_items(TransactItems=items)
+        return saved
+
+    def _build_save(self, saved: Job) -> TransactWriteItemTypeDef:
+        """Return the write of a job whose revision was increased, if the stored one has that before it."""
+        return {
             "Put": {
                 "TableName": self._table,
                 "Item": to_item(record_from_job(saved)),
                 "ConditionExpression": "revision = :revision",
-                "ExpressionAttributeValues": {":revision": to_value(job.revision)},
+                "ExpressionAttributeValues": {":revision": to_value(saved.revision - 1)},
             }
         }
-        with translate_dynamodb_errors("adopt prediction"):
-            self._client.transact_write_items(TransactItems=[claim, save])
-        return saved
 
     def get_prediction_owner(self, replicate_id: str) -> PredictionOwner | None:
         key = prediction_owner_key(replicate_id)
@@ -196,16 +223,6 @@ class DynamoJobStore:
                 Item=to_item(_build_owner_record(replicate_id, owner, now)),
                 ConditionExpression="attribute_not_exists(pk)",
             )
-
-    def release_prediction(self, replicate_id: str, owner: PredictionOwner) -> None:
-        delete_record(
-            self._client,
-            self._table,
-            prediction_owner_key(replicate_id),
-            "release prediction",
-            condition="job_id = :job AND tenant = :tenant AND claim = :claim",
-            values={":job": owner.job_id, ":tenant": owner.tenant, ":claim": owner.claim.value},
-        )
 
 
 def _build_owner_record(replicate_id: str, owner: PredictionOwner, now: datetime) -> dict[str, Any]:

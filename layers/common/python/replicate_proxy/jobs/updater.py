@@ -118,8 +118,9 @@ class JobUpdater:
             if owner.is_certain:
                 logger.error("prediction claimed by two jobs", job_id=job.id, other_job_id=owner.job_id)
                 return
-            self._revoke_adoption(owner, replicate_id)
-            self._store.release_prediction(name, owner)
+            with suppress(ConflictError):
+                self._transfer_prediction(job, replicate_id, owner)
+                return
         raise _too_many_changes()
 
     def adopt_prediction(self, job: Job, change: Accepted) -> Job:
@@ -132,13 +133,21 @@ class JobUpdater:
         changed = apply_change(job, change, now=now, timeouts=self._timeouts)
         return self._store.adopt_prediction(changed, now=now)
 
-    def _revoke_adoption(self, owner: PredictionOwner, replicate_id: str) -> None:
-        adopter = self._store.get(owner.tenant, owner.job_id)
-        if adopter is None or adopter.replicate_id != replicate_id:
-            return
-        logger.warning("adopted prediction is another job's", job_id=adopter.id, replicate_id=replicate_id)
-        with suppress(StaleChangeError):
-            self.apply(adopter, AdoptionRevoked(replicate_id=replicate_id))
+    def _transfer_prediction(self, job: Job, replicate_id: str, owner: PredictionOwner) -> None:
+        """Give the job its prediction and take it from the one that has adopted it, both or neither.
+
+        Between two writes, it would be the prediction of no job, and this job might be sent again.
+        """
+        name, now = job.account.qualify(replicate_id), self._clock.now()
+        change = AdoptionRevoked(replicate_id=replicate_id)
+        adopter, changed = self._store.get(owner.tenant, owner.job_id), None
+        if adopter is not None and adopter.replicate_id == replicate_id:
+            with suppress(StaleChangeError):  # It has ended.
+                changed = apply_change(adopter, change, now=now, timeouts=self._timeouts)
+        saved = self._store.transfer_prediction(name, owner, job, adopter=changed, now=now)
+        if adopter is not None and saved is not None:
+            logger.warning("adopted prediction is another job's", job_id=saved.id, replicate_id=replicate_id)
+            self._on_changed(adopter, saved, change)
 
 
 def _too_many_changes() -> RetryableError:
