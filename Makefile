@@ -86,7 +86,7 @@ lint: env ## Run ruff and codespell
 	$(BIN)/codespell
 
 types: env ## Run mypy
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 
 template-check: env ## Run cfn-lint and `sam validate --lint`
 	$(SAM)/cfn-lint -a cfn_lint_serverless.rules -- template.yaml infrastructure/*.yaml

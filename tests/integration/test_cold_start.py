@@ -12,6 +12,7 @@ from tools.local.stack import Stack
 SLACK = 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("stack")
 def test_cold_import_is_far_below_one_of_everything(stack: Stack) -> None:
     artifacts = build_template().parent

@@ -60,17 +60,14 @@ def deployed(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed
     cloudformation.delete_stack(StackName=STACK_NAME)
 
 
-def test_release_deploys_by_samconfig_of_its_environment(checkout: Path, deployed: DeployedStack) -> None:
-    Sam(ROOT / ".venvs/sam/bin").deploy(checkout, "dev", "abc")
-
-    assert deployed.get_parameters() == {"Size": "2", "Text": ""}
-
-
-def test_rollback_deploys_the_given_parameters(checkout: Path, deployed: DeployedStack) -> None:
+def test_release_deploys_by_samconfig_and_its_rollback_by_the_given_parameters(
+    checkout: Path, deployed: DeployedStack
+) -> None:
     sam = Sam(ROOT / ".venvs/sam/bin")
     parameters = {"Size": "3", "Text": TEXT, "NotInTheTemplate": "x"}
 
     sam.deploy(checkout, "dev", "abc")
+    assert deployed.get_parameters() == {"Size": "2", "Text": ""}
     sam.deploy(checkout, "dev", "abc", immediate=True, parameters=parameters)
 
     assert deployed.get_parameters() == {"Size": "3", "Text": TEXT}

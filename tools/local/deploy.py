@@ -9,7 +9,9 @@
 
 import hashlib
 import json
+import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,14 +52,14 @@ def deploy_stack(
     last_fingerprint = read_fingerprint(folder)
     if last_fingerprint == fingerprint:
         return
-    with FileLock(LOCAL_FOLDER / "build.lock"):
-        with screen.step("building: sam build") as finish:
-            built = build.build_template()
-            template_file = built.with_name(f"template-{folder.name}.json")
+    with tempfile.TemporaryDirectory(prefix="deploy-", dir=folder.path) as package:
+        with FileLock(LOCAL_FOLDER / "build.lock"), screen.step("building: sam build") as finish:
+            built = copy_build(build.build_template(), Path(package))
             settings = build_settings(
                 faults_file=folder.faults_file, clock_offset_file=folder.clock_offset_file
             )
             layer = unpack_layer(folder, built, fingerprint)
+            template_file = built.with_name("local-template.json")
             template = write_local_template(
                 built, template_file, settings=settings, layer=layer, physical_ids=physical_ids
             )
@@ -94,6 +96,15 @@ def record_fingerprint(folder: StackFolder, fingerprint: str) -> None:
 
 def _get_fingerprint_file(folder: StackFolder) -> Path:
     return folder.path / "deployed"
+
+
+def copy_build(built: Path, target: Path) -> Path:
+    """Link the files of the build into the folder `target`, and return its built template.
+
+    So others may build and deploy while these files are deployed: a build replaces files, and changes none.
+    """
+    shutil.copytree(built.parent, target, copy_function=os.link, dirs_exist_ok=True)
+    return target / built.name
 
 
 def unpack_layer(folder: StackFolder, built: Path, deployment: str) -> Path:

@@ -33,4 +33,6 @@ def build_tool_environment(endpoint_url: str) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
         "AWS_DEFAULT_REGION": REGION,
         "SAM_CLI_TELEMETRY": "0",
+        # The emulator deploys while the change set is executed; the default of 5 s spares the API of AWS.
+        "SAM_CLI_POLL_DELAY": "0.2",
     }

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -86,6 +87,17 @@ def test_layers_of_other_deployments_are_removed(stack_folder: StackFolder, buil
     deploy.remove_other_layers(stack_folder, "second", "third")
 
     assert {folder.name for folder in stack_folder.layers_folder.iterdir()} == {"second", "third"}
+
+
+def test_build_that_follows_does_not_change_what_is_deployed(built_template: Path, tmp_path: Path) -> None:
+    built_template.write_text("Resources: {}\n", "utf-8")
+
+    copy = deploy.copy_build(built_template, tmp_path / "package")
+    shutil.rmtree(built_template.parent)
+
+    assert copy.read_text("utf-8") == "Resources: {}\n"
+    package = copy.parent / "CommonLayer/python/replicate_proxy"
+    assert (package / "__init__.py").read_text("utf-8") == "VERSION = 'built'\n"
 
 
 def _import_version(layer: Path) -> str:

@@ -14,6 +14,9 @@ from tools.simulation.run import RunResult, RunSettings, run_seed
 
 SEARCHED = RunSettings(jobs=20, key_requests=0, delete_share=0.3, searches=12)
 SEEDS = range(1, 7)
+# `make mutants` hunts this one as well.
+SLOW_MUTANT = "a search that goes back skips a prediction"
+QUICK_MUTANTS = [mutant.name for mutant in SEARCH_MUTANTS if mutant.name != SLOW_MUTANT]
 
 
 @cache
@@ -36,7 +39,7 @@ def test_searches_have_several_pages_in_both_directions() -> None:
     assert reads["previous pages of searches"] > 10
 
 
-@pytest.mark.parametrize("name", [mutant.name for mutant in SEARCH_MUTANTS])
+@pytest.mark.parametrize("name", QUICK_MUTANTS)
 def test_broken_search_is_caught(name: str) -> None:
     (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
 
