@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import requests
 
 from tests.integration.api_client import ApiClient
 from tests.integration.conftest import FOLDER
@@ -59,7 +58,7 @@ def environment(
 ) -> Iterator[dict[str, str]]:
     """What the pages assume: API, KEY, ADMIN_KEY and proxyctl.
 
-    Resets the circuit breaker, which an example trips.
+    Resets what examples leave behind: the circuit breaker, and the limit of a tenant that samples have, too.
     """
     yield os.environ | {
         "PATH": f"{os.environ['PATH']}{os.pathsep}{proxyctl_folder}",
@@ -70,12 +69,9 @@ def environment(
         "ADMIN_KEY": make_key("operator", admin=True),
         "LOCAL_STACK": FOLDER.name,
     }
-    requests.post(
-        f"{stack.api_url}/admin/breaker/reset",
-        json={},
-        headers={"Authorization": f"Bearer {stack.admin_key}"},
-        timeout=30,
-    ).raise_for_status()
+    operator = ApiClient(stack.api_url, stack.admin_key)
+    assert operator.call("POST", "/admin/breaker/reset", {}).status_code == 200
+    assert operator.call("DELETE", "/admin/tenants/acme/concurrency").status_code in {204, 404}
 
 
 def fill_in(code: str, key_id: str, job_id: str) -> str:

@@ -131,11 +131,17 @@ def list_package_folders(artifacts: Path) -> list[tuple[Path, Path]]:
     """Return (lock file, built folder) of the layer and of every built function that has its own packages."""
     packages = artifacts.glob("*/python/replicate_proxy")
     layers = [(ROOT / "layers/common/python", package.parent) for package in packages]
-    functions = [
+    sources = layers + list_function_folders(artifacts)
+    return [(source / "requirements.txt", folder) for source, folder in sources]
+
+
+def list_function_folders(artifacts: Path) -> list[tuple[Path, Path]]:
+    """Return (source folder, built folder) of every built function that has its own packages."""
+    folders = [
         (lock_file.parent, artifacts / f"{lock_file.parent.name.capitalize()}Function")
         for lock_file in sorted((ROOT / "functions").glob("*/requirements.txt"))
     ]
-    return [(source / "requirements.txt", folder) for source, folder in layers + functions if folder.is_dir()]
+    return [(source, folder) for source, folder in folders if folder.is_dir()]
 
 
 def _find_uv() -> str:

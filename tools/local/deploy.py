@@ -1,9 +1,9 @@
 """`sam deploy` of the built template to the emulator, with three differences from a deployment to AWS.
 
 - The template is adapted to the emulator (`tools.local.template`).
-- The layer is unpacked once, beside the stack. The emulator would unpack its two thousand files for each
-  worker that it starts, which takes most of a cold start. The deployed layer is one file that points to the
-  unpacked one, so functions import exactly what was built.
+- The layer and the packages of functions are unpacked once, beside the stack. The emulator would unpack
+  these thousands of files for each worker that it starts, which takes most of a cold start. The deployed
+  layer is one file that points to the unpacked ones, so functions import exactly what was built.
 - Properties that the emulator's CloudFormation ignores are set through the API afterwards.
 """
 
@@ -31,6 +31,7 @@ from tools.local.template import Template, write_local_template
 STACK_NAME = "replicate-proxy"
 
 _CAPABILITIES = ("CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND")
+_FUNCTION_NAME = "AWS_LAMBDA_FUNCTION_NAME"
 # Python executes the lines of a .pth file that begin with `import` (documentation of the module `site`).
 _PATH_FILE = "python/lib/python3.13/site-packages/layer.pth"
 
@@ -59,6 +60,7 @@ def deploy_stack(
                 faults_file=folder.faults_file, clock_offset_file=folder.clock_offset_file
             )
             layer = unpack_layer(folder, built, fingerprint)
+            unpack_packages(built, layer)
             template_file = built.with_name("local-template.json")
             template = write_local_template(
                 built, template_file, settings=settings, layer=layer, physical_ids=physical_ids
@@ -118,8 +120,27 @@ def unpack_layer(folder: StackFolder, built: Path, deployment: str) -> Path:
     shutil.copytree(built.parent / "CommonLayer/python", unpacked)
     path_file = deployed / _PATH_FILE
     path_file.parent.mkdir(parents=True)
-    path_file.write_text(f"import sys; sys.path.insert(0, {str(unpacked)!r})\n", "utf-8")
+    function = (
+        f"os.path.join({str(_get_packages_folder(deployed))!r}, os.environ.get({_FUNCTION_NAME!r}, ''))"
+    )
+    path_file.write_text(f"import os, sys; sys.path[:0] = [{str(unpacked)!r}, {function}]\n", "utf-8")
     return deployed
+
+
+def unpack_packages(built: Path, layer: Path) -> None:
+    """Move the packages of the functions out of the copied build, to where the deployed layer points."""
+    for source, function in build.list_function_folders(built.parent):
+        packages = _get_packages_folder(layer) / f"{STACK_NAME}-{source.name}"
+        # It has the byte code of the handler, and of packages that are one file.
+        shutil.copytree(function / "__pycache__", packages / "__pycache__", copy_function=os.link)
+        own = {path.name for path in source.iterdir()} | {"__pycache__"}
+        for path in [path for path in function.iterdir() if path.name not in own]:
+            path.rename(packages / path.name)
+
+
+def _get_packages_folder(layer: Path) -> Path:
+    """Return the folder with the packages of functions, each in a folder with the function's name."""
+    return layer.with_name("packages")
 
 
 def remove_other_layers(folder: StackFolder, *deployments: str) -> None:

@@ -71,7 +71,7 @@ class StackFolder:
 
     @property
     def layers_folder(self) -> Path:
-        """The unpacked layers, one folder for each deployment, which the functions import from."""
+        """The unpacked layers and packages, a folder for each deployment, which the functions import from."""
         return self.path / "layers"
 
     @property

@@ -80,6 +80,24 @@ def test_new_deployment_does_not_change_the_layer_of_the_one_before(
     assert (_import_version(first), _import_version(second)) == ("built", "new")
 
 
+def test_packages_of_a_function_are_imported_from_beside_the_layer(
+    stack_folder: StackFolder, built_template: Path
+) -> None:
+    function = built_template.with_name("AuthorizeFunction")
+    for folder in ("__pycache__", "jwt"):
+        (function / folder).mkdir(parents=True)
+    (function / "jwt/__init__.py").write_text("VERSION = 'of the function'\n", "utf-8")
+    (function / "app.py").write_text("", "utf-8")
+
+    layer = deploy.unpack_layer(stack_folder, built_template, "first")
+    deploy.unpack_packages(built_template, layer)
+
+    assert {path.name for path in function.iterdir()} == {"__pycache__", "app.py"}
+    name = f"{deploy.STACK_NAME}-authorize"
+    assert _import_version(layer, "jwt", function_name=name) == "of the function"
+    assert _import_version(layer, function_name=name) == "built"
+
+
 def test_layers_of_other_deployments_are_removed(stack_folder: StackFolder, built_template: Path) -> None:
     for deployment in ("first", "second", "third"):
         deploy.unpack_layer(stack_folder, built_template, deployment)
@@ -100,11 +118,15 @@ def test_build_that_follows_does_not_change_what_is_deployed(built_template: Pat
     assert (package / "__init__.py").read_text("utf-8") == "VERSION = 'built'\n"
 
 
-def _import_version(layer: Path) -> str:
-    """Import the package from the deployed layer in another process, as a function does."""
+def _import_version(layer: Path, package: str = "replicate_proxy", *, function_name: str = "") -> str:
+    """Import the package from the deployed layer in another process, as a function of this name does."""
     site = next(layer.glob("python/lib/python3.*/site-packages"))
-    program = (
-        f"import site; site.addsitedir({str(site)!r}); import replicate_proxy; print(replicate_proxy.VERSION)"
+    program = f"import site; site.addsitedir({str(site)!r}); import {package}; print({package}.VERSION)"
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        env={"AWS_LAMBDA_FUNCTION_NAME": function_name},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    result = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True)
     return result.stdout.strip()
