@@ -43,6 +43,7 @@ _HARVEST_SHARE = 0.15
 _CHANGE_SHARE = 0.4
 _PARAMETER_SHARE = 0.2
 _REPLAY_SHARE = 0.1
+_LATE_REDRIVE_SHARE = 0.1
 _SEARCHES = 6
 _PROGRESS_SECONDS = 60.0
 
@@ -116,6 +117,7 @@ def _build_settings(options: argparse.Namespace) -> RunSettings:
         change_share=_CHANGE_SHARE,
         parameter_share=_PARAMETER_SHARE,
         replay_share=_REPLAY_SHARE,
+        late_redrive_share=_LATE_REDRIVE_SHARE,
         searches=_SEARCHES,
         is_storm=options.storm,
     )

@@ -69,7 +69,7 @@ class BatchClient:
         self._world.components.files.delete(file_id)
 
     def create(self, request: LargeBatchRequest, principal: Principal) -> Batch | None:
-        """Return the batch, None if its file is deleted or if there is no answer."""
+        """Return the batch, None if its file is deleted, its tenant erased, or if there is no answer."""
         for attempt in range(_MAX_ATTEMPTS):
             try:
                 batch = self._world.call_api(lambda ingest: ingest.create_large_batch(request, principal))
@@ -80,7 +80,8 @@ class BatchClient:
                 self._world.scheduler.sleep(self._random.uniform(0.5, 2.0) * 2**attempt)
                 continue
             except ApiError:
-                if self._invariants.is_file_deleted(request.input_file):
+                is_erased = self._invariants.is_erased(principal.tenant)
+                if is_erased or self._invariants.is_file_deleted(request.input_file):
                     return None
                 raise
             self._invariants.accept(batch)

@@ -85,6 +85,10 @@ class BatchInvariants:
     def is_file_deleted(self, file_id: str) -> bool:
         return file_id in self._deleted_files
 
+    def is_erased(self, tenant: str) -> bool:
+        """Return whether the tenant is being erased: its batches end early, and nothing is left of them."""
+        return tenant in self._invariants.erased_tenants
+
     def expect_cancel(self, batch: Batch) -> None:
         """Learn that the caller is about to cancel a batch."""
         key = (batch.tenant, batch.id)
@@ -191,7 +195,8 @@ class BatchInvariants:
         self._check_cancel(truth)
         if large.lines > len(truth.lines) or large.created + large.rejected + large.skipped != large.lines:
             self.report(_COUNTS, f"{batch.id} has {large}")
-        if large.phase in {BatchPhase.NOTIFYING, BatchPhase.COMPLETED} and before.phase != large.phase:
+        is_complete = large.phase in {BatchPhase.NOTIFYING, BatchPhase.COMPLETED}
+        if is_complete and before.phase != large.phase and not self.is_erased(batch.tenant):
             self._check_completion(truth)
 
     def _check_cancel(self, truth: BatchTruth) -> None:
@@ -239,6 +244,8 @@ class BatchInvariants:
             return
         _, tenant, batch_id = name.split("/")[:3]
         truth = self._truths[tenant, batch_id]
+        if self.is_erased(tenant):
+            return
         if new is None:
             self._check_may_remove(truth.record, name)
         elif name == _name_results(truth.record):
@@ -251,6 +258,8 @@ class BatchInvariants:
         if taken.event != EventKind.BATCH_COMPLETED:
             return
         tenant = taken.url.removeprefix("https://").partition(".")[0]
+        if self.is_erased(tenant):
+            return
         truth = self._truths[tenant, str(taken.prediction["id"])]
         jobs, shown = self.results.find_jobs(truth), taken.prediction
         if any(not job.is_terminal for job in jobs.values()):
@@ -268,7 +277,7 @@ class BatchInvariants:
 
     def _check_ended(self) -> None:
         for truth in self._truths.values():
-            if truth.completed_at is None:
+            if truth.completed_at is None and not self.is_erased(truth.record.tenant):
                 self.report(_ENDS, f"{truth.record.id} is {truth.large}")
 
     def _check_at_rest(self) -> None:
@@ -279,7 +288,7 @@ class BatchInvariants:
         }
         now = self._world.clock.now()
         for (tenant, batch_id), truth in self._truths.items():
-            if truth.is_removed:
+            if truth.is_removed or self.is_erased(tenant):
                 continue
             if truth.large.delete_at <= now:
                 self.report(_REMOVED, f"{batch_id} is stored")
@@ -292,6 +301,8 @@ class BatchInvariants:
     def _check_removal(self, batch: Batch) -> None:
         truth = self._truths[batch.tenant, batch.id]
         truth.is_removed = True
+        if self.is_erased(batch.tenant):
+            return
         self._check_may_remove(batch, "its record")
         kept_seconds = self._world.scheduler.now - (truth.completed_at or 0.0)
         if kept_seconds < MIN_KEPT_SECONDS:

@@ -61,7 +61,18 @@ class BatchCallers:
                 delay_seconds=source.uniform(0, self._settings.fault_seconds / 3),
             )
 
-    def _run(self) -> None:
+    def start_erased(self, count: int, *, seconds: float) -> None:
+        """Schedule callers of a tenant that is erased then, who do not come back for the results."""
+        source = random.Random(f"{self._world.scheduler.seed}/erased-batches")
+        for number in range(count):
+            self._world.scheduler.spawn(
+                f"erased-batch-{number}", self._run_once, delay_seconds=source.uniform(0, seconds)
+            )
+
+    def _run_once(self) -> None:
+        self._create()
+
+    def _create(self) -> Batch | None:
         source = self._random
         tenant = source.choice(self._tenants)
         models = (MODEL,) if source.random() < 0.3 else ()
@@ -85,7 +96,10 @@ class BatchCallers:
             self._world.scheduler.spawn(
                 f"{self._name}-file", partial(self._client.delete_file, file_id), delay_seconds=delay_seconds
             )
-        batch = self._client.create(request, Principal(tenant, "key-1", models=models))
+        return self._client.create(request, Principal(tenant, "key-1", models=models))
+
+    def _run(self) -> None:
+        batch, source = self._create(), self._random
         if batch is None:
             return
         self._read_results(batch)

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from replicate_proxy.api.admin.bodies import CreateKeyBody
+from replicate_proxy.aws.batch_store import batch_from_record
 from replicate_proxy.clock import parse_timestamp
 from replicate_proxy.errors import ApiError, NotFoundError, ProxyError
 from replicate_proxy.jobs.model import ACTIVE_STATUSES, JobStatus
@@ -29,6 +30,7 @@ from tools.simulation.scheduler import ProcessEndedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from tools.simulation.aws.s3_objects import StoredObject
     from tools.simulation.callers import Callers
@@ -43,6 +45,8 @@ _MIN_DELAY_SECONDS = 60.0
 _CREATES_SECONDS = 300.0
 # A job that is created meanwhile may be in the index after the worker has read it.
 _SETTLED = timedelta(seconds=60)
+# The worker changes what the request has stored.
+_REVISION_OF_REQUEST = 1
 _RUNNING = ACTIVE_STATUSES - {JobStatus.HARVESTING}
 _WORKER = "admin-work-"
 _ENDS = "an erasure ends"
@@ -64,8 +68,11 @@ class ErasureOperator:
         self._seconds = seconds
         self._source = random.Random(f"{world.scheduler.seed}/erasure")
 
-    def start(self, *, jobs: int) -> None:
-        """Schedule the callers of the tenant, who create so many jobs, and the operator."""
+    def start(self, *, jobs: int) -> float:
+        """Schedule the callers of the tenant, who create so many jobs, and the operator.
+
+        Return the seconds until the erasure begins.
+        """
         scheduler = self._world.scheduler
         for url in (build_hook_url(ERASED_TENANT), build_endpoint_url(ERASED_TENANT)):
             self._world.applications.add_receiver(url, self._source)
@@ -76,6 +83,7 @@ class ErasureOperator:
             delay_seconds = self._source.uniform(0, erased_after + _CREATES_SECONDS)
             run = partial(self._callers.run, ERASED_TENANT)
             scheduler.spawn(f"erased-caller-{number}", run, delay_seconds=delay_seconds)
+        return erased_after
 
     def _set_up(self) -> None:
         """Give the tenant a key and an endpoint."""
@@ -121,7 +129,7 @@ class ErasureInvariants:
             key = [value["S"] for name, value in (old or {}).items() if name in {"pk", "sk"}]
             self._check_removal(table, set("#".join(key).replace("tenant/", "").split("#")))
         elif table == Table.JOBS and new["pk"]["S"] == "ERASURES":
-            self._check_progress(json.loads(new["erasure"]["S"]))
+            self._check_progress(json.loads(new["erasure"]["S"]), revision=int(new["revision"]["N"]))
 
     def _check_object(self, name: str, _old: StoredObject | None, new: StoredObject | None) -> None:
         if new is None:
@@ -133,16 +141,30 @@ class ErasureInvariants:
         if actor is not None and actor.process.name.startswith(_WORKER) and not names.isdisjoint(TENANTS):
             self._invariants.report(_OTHERS_KEPT, f"{place}: {sorted(names)}")
 
-    def _check_progress(self, erasure: Mapping[str, Any]) -> None:
-        """After a look at all predictions, the cancel of each is requested that may still run."""
+    def _check_progress(self, erasure: Mapping[str, Any], *, revision: int) -> None:
+        """The worker first cancels the batches, and then each prediction that may still run."""
+        started_at = parse_timestamp(erasure["started_at"])
+        if revision > _REVISION_OF_REQUEST:
+            self._check_batches(erasure["tenant"], started_at)
         has_looked = erasure["step"] == ErasureStep.PREDICTIONS and erasure["cursor"] is None
-        if not has_looked or not erasure["unfinished"]:
-            return
-        created_before = parse_timestamp(erasure["started_at"]) - _SETTLED
+        if has_looked and erasure["unfinished"]:
+            self._check_jobs(erasure["tenant"], started_at - _SETTLED)
+
+    def _check_jobs(self, tenant: str, created_before: datetime) -> None:
         for job in self._world.truth.read_stored_jobs():
             is_left = job.status in _RUNNING and job.cancel_requested_at is None
-            if job.tenant == erasure["tenant"] and is_left and job.created_at < created_before:
+            if job.tenant == tenant and is_left and job.created_at < created_before:
                 self._invariants.report(_CANCELED, f"{job.id} is {job.status}")
+
+    def _check_batches(self, tenant: str, created_before: datetime) -> None:
+        for record in read_items(self._world.aws, Table.JOBS):
+            if record.get("sk") != "BATCH":
+                continue
+            batch = batch_from_record(record)
+            large = batch.large
+            is_left = large is not None and not large.is_completed and large.cancel_requested_at is None
+            if batch.tenant == tenant and is_left and batch.created_at < created_before:
+                self._invariants.report(_CANCELED, f"batch {batch.id} goes on")
 
     def _check_at_rest(self) -> None:
         for tenant in self._invariants.erased_tenants:

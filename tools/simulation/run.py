@@ -24,7 +24,7 @@ from tools.simulation.cost_invariants import CostInvariants, Reconciliation
 from tools.simulation.decisions import Decisions
 from tools.simulation.deletions import DeletionInvariants, DeletionOwners
 from tools.simulation.delivery_invariants import DeliveryInvariants
-from tools.simulation.erasures import ErasureInvariants, ErasureOperator
+from tools.simulation.erasures import ERASED_TENANT, ErasureInvariants, ErasureOperator
 from tools.simulation.faults import FaultMix, FaultPlan
 from tools.simulation.functions.components import Features
 from tools.simulation.harvests import HarvestInvariants, HarvestOperators
@@ -60,6 +60,7 @@ _BUDGET_REMAINDER = 3
 # In one of so many, changes of keys are recorded in the audit trail.
 _AUDIT_SEEDS = 5
 _AUDIT_REMAINDER = 4
+_ERASED_BATCHES = 2
 # Of the predictions whose files are late, where operators have files fetched again.
 _LATE_FILE_SHARE = 0.4
 
@@ -79,7 +80,8 @@ class RunSettings:
     that is erased, `bulk_share` bulk operations, `redelivery_share` redeliveries of webhooks, `harvest_share`
     files that cannot be fetched for some time, and operators who have them fetched again, `change_share`
     budgets and limits that change, `parameter_share` other parameters than those of the template, and
-    `replay_share` an operator who replays archived events.
+    `replay_share` an operator who replays archived events, and `late_redrive_share` one who redrives dead
+    letters only when all jobs have ended.
     Callers search their predictions `searches` times. In a storm, few kinds of faults are very frequent.
     Violations of the guarantees in `ignored` do not stop the run.
     """
@@ -103,6 +105,7 @@ class RunSettings:
     change_share: float = 0.0
     parameter_share: float = 0.0
     replay_share: float = 0.0
+    late_redrive_share: float = 0.0
     searches: int = 0
     is_storm: bool = False
     keeps_steps: bool = False
@@ -229,15 +232,18 @@ def _start_actors(
     if world.features.has_pauses:
         PauseOperators(world, invariants, tenants=TENANTS, seconds=settings.fault_seconds / 2).start()
     _start_operators(seed, settings, world, invariants)
-    if world.features.has_erasures:
-        ErasureInvariants(world, invariants)
-        operator = ErasureOperator(world, invariants, workload.callers, seconds=settings.fault_seconds / 3)
-        operator.start(jobs=settings.jobs // 4)
     if random.Random(f"{seed}/replays").random() < settings.replay_share:
         ReplayOperator(world, invariants, seconds=settings.fault_seconds / 2).start()
     batches = BatchInvariants(world, invariants, budgeted_tenant=BUDGETED_TENANT if has_budgets else None)
     if world.features.has_batches:
         BatchCallers(world, batches, settings, tenants=TENANTS).start()
+    if world.features.has_erasures:
+        ErasureInvariants(world, invariants)
+        operator = ErasureOperator(world, invariants, workload.callers, seconds=settings.fault_seconds / 3)
+        erased_after = operator.start(jobs=settings.jobs // 4)
+        if world.features.has_batches:
+            callers = BatchCallers(world, batches, settings, tenants=(ERASED_TENANT,))
+            callers.start_erased(_ERASED_BATCHES, seconds=erased_after)
     searchers = Searchers(
         world, invariants, count=settings.searches, seconds=settings.fault_seconds / 2, tenants=TENANTS
     )

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _STAGE = Stage("api", "prod")
 _MIN_SECONDS_BETWEEN = 150.0
+# Every job has ended by the first one, without its dead letters.
+_LATE_REDRIVES_SECONDS = (3 * 3600.0 + 600.0, 30 * 3600.0)
 
 
 class StackOperators:
@@ -120,6 +122,15 @@ class StackOperators:
             self._redrive()
         world.scheduler.sleep(1900)
         self._redrive()
+
+    def redrive_dead_letters_late(self) -> None:
+        """Leave the dead letters until all jobs have ended, and redrive them then and a day later."""
+        world, is_left = self._world, [True]
+        world.work_left.append(lambda: bool(is_left))
+        for seconds in _LATE_REDRIVES_SECONDS:
+            world.scheduler.sleep(world.plan.quiet_from + seconds - world.scheduler.now)
+            self._redrive()
+        is_left.clear()
 
     def _redrive(self) -> None:
         """Redrive every dead letter. One whose redrive fails is invisible for a while, so this ends."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WITH_ERASURES = RunSettings(jobs=25, key_requests=0, erasure_share=1.0)
+_WITH_BATCHES = RunSettings(jobs=10, key_requests=0, erasure_share=1.0, batch_share=0.5)
 _WITH_BULK_OPERATIONS = RunSettings(jobs=25, key_requests=0, bulk_share=1.0)
 _REJECTED_WRITES = FaultMix(aws_writes=Rates(rejected=0.2))
 _SLOW = FaultMix(aws_writes=Rates(pause_before=0.05), runs=Rates(long=0.3))
@@ -95,6 +96,12 @@ OPERATION_MUTANTS: tuple[Mutant, ...] = (
         ((StoredTenantPredictions, "_end", _end_without_cancel),),
         mix=_SLOW,
         settings=_WITH_ERASURES,
+    ),
+    Mutant(
+        "an erasure lets large batches go on",
+        "an erasure cancels what runs",
+        ((StoredTenantPredictions, "cancel_batches", lambda _self, _tenant: None),),
+        settings=_WITH_BATCHES,
     ),
     Mutant(
         "an erasure removes the objects of all tenants",

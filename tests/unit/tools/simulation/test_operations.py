@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from tools.simulation.mutants.mutant import Mutant
 
 OPERATED = RunSettings(
-    jobs=20, key_requests=0, limited_share=1.0, retry_share=0.5, erasure_share=1.0, bulk_share=1.0
+    jobs=20,
+    key_requests=0,
+    limited_share=1.0,
+    retry_share=0.5,
+    batch_share=0.3,
+    erasure_share=1.0,
+    bulk_share=1.0,
+    late_redrive_share=1.0,
 )
 
 
