@@ -112,7 +112,7 @@ def test_python_client_streams_files_of_this_stack_only(client: Client, stack: S
 
 def test_python_client_says_when_a_model_does_not_stream(client: Client) -> None:
     with pytest.raises(ReplicateError, match="does not support streaming"):
-        list(client.stream("replicate/hello-world", input={"text": "a"}))
+        list(client.stream("black-forest-labs/flux-1.1-pro", input={"prompt": "a lighthouse"}))
 
 
 def test_python_client_raises_the_error_of_the_model(client: Client) -> None:

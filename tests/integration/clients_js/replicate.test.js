@@ -73,7 +73,8 @@ test("stream fails with the error of the model", async () => {
 
 test("stream says that a model does not stream", async () => {
   await assert.rejects(async () => {
-    for await (const _ of replicate.stream("replicate/hello-world", { input: { text: "a" } }));
+    const input = { prompt: "a lighthouse" };
+    for await (const _ of replicate.stream("black-forest-labs/flux-1.1-pro", { input }));
   }, /does not support streaming/);
 });
 
