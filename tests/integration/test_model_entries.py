@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from tools.local.stack import Stack
 
-ALIAS = "team/fast-image"
+# No page has an example with this name.
+ALIAS = "team/described-image"
 ENTRY = {
     "target": FLUX,
     "description": "Fast images for everybody",
@@ -58,7 +59,7 @@ def test_client_runs_the_name_of_an_entry(client: Client, stack: Stack, entry: d
     prediction = wait_for(create, timeout_seconds=20, description="a prediction of the entry")
     prediction.wait()
 
-    assert (model["owner"], model["name"]) == ("team", "fast-image")
+    assert (model["owner"], model["name"]) == ("team", "described-image")
     assert model["description"] == entry["description"]
     assert prediction.status == "succeeded", prediction.error
     assert prediction.model == FLUX
