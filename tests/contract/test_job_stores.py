@@ -339,26 +339,30 @@ def test_disputed_prediction_is_transferred_to_its_job(store: JobStore) -> None:
 
     adopted = replace(disputed, claim=PredictionClaim.ADOPTED)
     with pytest.raises(ConflictError):
-        store.transfer_prediction("p1", adopted, job, adopter=None, now=NOW)
+        store.transfer_prediction("p1", adopted, job, changed=(), now=NOW)
     assert store.get_prediction_owner("p1") == disputed
-    assert store.transfer_prediction("p1", disputed, job, adopter=None, now=NOW) is None
+    assert store.transfer_prediction("p1", disputed, job, changed=(), now=NOW) == []
     owner = PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN)
     assert store.get_prediction_owner("p1") == owner
 
 
-def test_adopted_prediction_is_transferred_together_with_its_adopter_or_not_at_all(store: JobStore) -> None:
+def test_adopted_prediction_is_transferred_together_with_both_jobs_or_not_at_all(store: JobStore) -> None:
     first, own = make_job(id="a" * 26), make_job(id="b" * 26)
-    store.create(first)
+    for job in (first, own):
+        store.create(job)
     adopter = store.adopt_prediction(replace(first, replicate_id="p1"), now=NOW)
     owner = PredictionOwner(first.tenant, first.id, PredictionClaim.ADOPTED)
+    changed_own, changed = replace(own, replicate_id="p1"), replace(adopter, replicate_id=None)
 
+    outdated = replace(first, replicate_id=None)
     with pytest.raises(ConflictError):
-        store.transfer_prediction("p1", owner, own, adopter=replace(first, replicate_id=None), now=NOW)
+        store.transfer_prediction("p1", owner, own, changed=[changed_own, outdated], now=NOW)
     assert store.get_prediction_owner("p1") == owner
-    saved = store.transfer_prediction("p1", owner, own, adopter=replace(adopter, replicate_id=None), now=NOW)
+    assert store.get(own.tenant, own.id) == own
+    saved = store.transfer_prediction("p1", owner, own, changed=[changed_own, changed], now=NOW)
 
-    assert saved == replace(adopter, replicate_id=None, revision=adopter.revision + 1)
-    assert store.get(first.tenant, first.id) == saved
+    assert saved == [replace(one, revision=one.revision + 1) for one in (changed_own, changed)]
+    assert [store.get(job.tenant, job.id) for job in (own, first)] == saved
     assert store.get_prediction_owner("p1") == PredictionOwner(own.tenant, own.id, PredictionClaim.CERTAIN)
 
 

@@ -28,7 +28,7 @@ from tools.simulation.mutants.mutant import Mutant
 from tools.simulation.run import RunSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from replicate_proxy.jobs.changes import Reported
@@ -82,10 +82,18 @@ def _claim_without_revoking(self: Any, job: Job, replicate_id: str) -> None:
     self._store.claim_prediction(replicate_id, job.tenant, job.id, now=self._clock.now())
 
 
-def _transfer_in_two_writes(self: Any, *arguments: Any, adopter: Job | None, now: datetime) -> Job | None:
-    saved = None if adopter is None else self.save(adopter)
-    _transfer(self, *arguments, adopter=None, now=now)
+def _transfer_in_two_writes(self: Any, *arguments: Any, changed: Sequence[Job], now: datetime) -> list[Job]:
+    saved = [self.save(job) for job in changed]
+    _transfer(self, *arguments, changed=(), now=now)
     return saved
+
+
+def _transfer_and_save_later(
+    self: Any, replicate_id: str, owner: Any, job: Job, *, changed: Sequence[Job], now: datetime
+) -> list[Job]:
+    others = [one for one in changed if one is not job]
+    saved = [*_transfer(self, replicate_id, owner, job, changed=others, now=now)]
+    return [*saved, self.save(job)] if job in changed else saved
 
 
 LATE_WEBHOOKS = FaultMix(
@@ -131,7 +139,7 @@ SUBMISSION_MUTANTS: tuple[Mutant, ...] = (
     Mutant(
         "an adopted prediction is kept when it proves to be another job's",
         "a prediction is held by one job",
-        ((JobUpdater, "claim_prediction", _claim_without_revoking),),
+        ((JobUpdater, "_claim", _claim_without_revoking),),
         scenario="adoption",
         script={"sweep-15.2/1": "pause 60"},
     ),
@@ -141,6 +149,13 @@ SUBMISSION_MUTANTS: tuple[Mutant, ...] = (
         ((job_store.DynamoJobStore, "transfer_prediction", _transfer_in_two_writes),),
         scenario="adoption",
         script={"ingest-2/1": "crash_before", "track-2/5": "crash_after"},
+    ),
+    Mutant(
+        "a job gets its prediction back before its record says so",
+        "never paid twice",
+        ((job_store.DynamoJobStore, "transfer_prediction", _transfer_and_save_later),),
+        scenario="adoption",
+        script={"dispatch-3/4": "crash_after", "track-2/5": "crash_after"},
     ),
     Mutant(
         "a poll proves whose prediction it has read",

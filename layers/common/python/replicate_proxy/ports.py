@@ -143,12 +143,12 @@ class JobStore(JobReader, Protocol):
         ...
 
     def transfer_prediction(
-        self, replicate_id: str, owner: PredictionOwner, job: Job, *, adopter: Job | None, now: datetime
-    ) -> Job | None:
-        """Record for certain that the owner's prediction is this job's and save the adopter, both or neither.
+        self, replicate_id: str, owner: PredictionOwner, job: Job, *, changed: Sequence[Job], now: datetime
+    ) -> Sequence[Job]:
+        """Record for certain that the owner's prediction is this job's and save changed jobs, all or nothing.
 
-        `adopter` is the owner without its prediction, None if there is nothing to save. Returns it as saved.
-        Raises ConflictError if the prediction has another owner by now, or the adopter was changed.
+        Returns these as saved. Raises ConflictError if the prediction has another owner by now, or one of the
+        jobs was changed.
         """
         ...
 

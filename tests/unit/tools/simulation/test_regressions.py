@@ -132,6 +132,11 @@ def test_clock_of_replicate_that_is_behind_does_not_cost_a_prediction() -> None:
             {"ingest-2/1": "crash_before", "track-2/5": "crash_after"},
         ),
         (
+            "a job gets its prediction back before its record says so",
+            "adoption",
+            {"dispatch-3/4": "crash_after", "track-2/5": "crash_after"},
+        ),
+        (
             "a poll proves whose prediction it has read",
             "adoption",
             {"ingest-2/1": "crash_before", "track-1/1": "pause 60"},

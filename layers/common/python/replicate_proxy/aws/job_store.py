@@ -173,16 +173,15 @@ class DynamoJobStore:
         return saved
 
     def transfer_prediction(
-        self, replicate_id: str, owner: PredictionOwner, job: Job, *, adopter: Job | None, now: datetime
-    ) -> Job | None:
+        self, replicate_id: str, owner: PredictionOwner, job: Job, *, changed: Sequence[Job], now: datetime
+    ) -> Sequence[Job]:
+        record = _build_owner_record(
+            replicate_id, PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN), now
+        )
         claim: TransactWriteItemTypeDef = {
             "Put": {
                 "TableName": self._table,
-                "Item": to_item(
-                    _build_owner_record(
-                        replicate_id, PredictionOwner(job.tenant, job.id, PredictionClaim.CERTAIN), now
-                    )
-                ),
+                "Item": to_item(record),
                 "ConditionExpression": "job_id = :job AND tenant = :tenant AND claim = :claim",
                 "ExpressionAttributeValues": {
                     ":job": to_value(owner.job_id),
@@ -191,10 +190,9 @@ class DynamoJobStore:
                 },
             }
         }
-        saved = None if adopter is None else replace(adopter, revision=adopter.revision + 1)
-        items = [claim] if saved is None else [claim, self._build_save(saved)]
+        saved = [replace(one, revision=one.revision + 1) for one in changed]
         with translate_dynamodb_errors("transfer prediction"):
-            self._client.transact_write_items(TransactItems=items)
+            self._client.transact_write_items(TransactItems=[claim, *map(self._build_save, saved)])
         return saved
 
     def _build_save(self, saved: Job) -> TransactWriteItemTypeDef:

@@ -64,15 +64,19 @@ class JobUpdater:
         """
         for _ in range(_MAX_SAVE_ATTEMPTS):
             changed = apply_change(job, change, now=self._clock.now(), timeouts=self._timeouts)
+            owner: PredictionOwner | None = None
             if isinstance(change, Reported) and job.replicate_id is None:
                 # The signed callback URL proves that the prediction is this job's.
-                self.claim_prediction(job, change.replicate_id)
+                owner = self._claim(job, change.replicate_id)
             # An operator's change of an ended job does not end it again.
             ends = changed.is_terminal and not job.is_terminal
             if not job.is_terminal:
                 changed = self._finalize(job, changed, change)
             try:
-                saved = self._store.save(changed)
+                if owner is not None and isinstance(change, Reported):
+                    saved = self._transfer_prediction(changed, change.replicate_id, owner, saves_job=True)
+                else:
+                    saved = self._store.save(changed)
             except ConflictError:
                 job = self.get(job.tenant, job.id)
                 continue
@@ -108,19 +112,27 @@ class JobUpdater:
 
         A job that has adopted it by likeness lets go of it, unless that job has ended.
         """
+        for _ in range(_MAX_SAVE_ATTEMPTS):
+            owner = self._claim(job, replicate_id)
+            if owner is None:
+                return
+            with suppress(ConflictError):
+                self._transfer_prediction(job, replicate_id, owner, saves_job=False)
+                return
+        raise _too_many_changes()
+
+    def _claim(self, job: Job, replicate_id: str) -> PredictionOwner | None:
+        """Claim a prediction for the job; return its owner if another job owns it only by likeness."""
         name = job.account.qualify(replicate_id)
         for _ in range(_MAX_SAVE_ATTEMPTS):
             if self._store.claim_prediction(name, job.tenant, job.id, now=self._clock.now()):
-                return
+                return None
             owner = self._store.get_prediction_owner(name)
-            if owner is None:
-                continue
-            if owner.is_certain:
+            if owner is not None and not owner.is_certain:
+                return owner
+            if owner is not None:
                 logger.error("prediction claimed by two jobs", job_id=job.id, other_job_id=owner.job_id)
-                return
-            with suppress(ConflictError):
-                self._transfer_prediction(job, replicate_id, owner)
-                return
+                return None
         raise _too_many_changes()
 
     def adopt_prediction(self, job: Job, change: Accepted) -> Job:
@@ -133,21 +145,28 @@ class JobUpdater:
         changed = apply_change(job, change, now=now, timeouts=self._timeouts)
         return self._store.adopt_prediction(changed, now=now)
 
-    def _transfer_prediction(self, job: Job, replicate_id: str, owner: PredictionOwner) -> None:
-        """Give the job its prediction and take it from the one that has adopted it, both or neither.
+    def _transfer_prediction(
+        self, job: Job, replicate_id: str, owner: PredictionOwner, *, saves_job: bool
+    ) -> Job:
+        """Give the job its prediction and take it from the one that has adopted it; return the job.
 
-        Between two writes, it would be the prediction of no job, and this job might be sent again.
+        Both or neither: between two writes, it would be the prediction of no job, and this job might be sent
+        again. A job at a later attempt is saved as well, since it does not look for earlier predictions.
         """
-        name, now = job.account.qualify(replicate_id), self._clock.now()
-        change = AdoptionRevoked(replicate_id=replicate_id)
-        adopter, changed = self._store.get(owner.tenant, owner.job_id), None
+        now = self._clock.now()
+        revocation = AdoptionRevoked(replicate_id=replicate_id)
+        adopter = self._store.get(owner.tenant, owner.job_id)
+        changed = [job] if saves_job else []
         if adopter is not None and adopter.replicate_id == replicate_id:
             with suppress(StaleChangeError):  # It has ended.
-                changed = apply_change(adopter, change, now=now, timeouts=self._timeouts)
-        saved = self._store.transfer_prediction(name, owner, job, adopter=changed, now=now)
-        if adopter is not None and saved is not None:
-            logger.warning("adopted prediction is another job's", job_id=saved.id, replicate_id=replicate_id)
-            self._on_changed(adopter, saved, change)
+                changed.insert(0, apply_change(adopter, revocation, now=now, timeouts=self._timeouts))
+        name = job.account.qualify(replicate_id)
+        saved = self._store.transfer_prediction(name, owner, job, changed=changed, now=now)
+        if adopter is not None and len(saved) > saves_job:
+            other = saved[0]
+            logger.warning("adopted prediction is another job's", job_id=other.id, replicate_id=replicate_id)
+            self._on_changed(adopter, other, revocation)
+        return saved[-1] if saves_job else job
 
 
 def _too_many_changes() -> RetryableError:
