@@ -216,6 +216,7 @@ def _draw_features(seed: int, settings: RunSettings) -> Features:
         has_redeliveries=draw("redeliveries", settings.redelivery_share),
         has_harvests=draw("harvests", settings.harvest_share),
         has_changes=draw("changes", settings.change_share),
+        has_late_redrives=draw("redrives", settings.late_redrive_share),
     )
 
 

@@ -125,12 +125,12 @@ class StackOperators:
 
     def redrive_dead_letters_late(self) -> None:
         """Leave the dead letters until all jobs have ended, and redrive them then and a day later."""
-        world, is_left = self._world, [True]
-        world.work_left.append(lambda: bool(is_left))
-        for seconds in _LATE_REDRIVES_SECONDS:
-            world.scheduler.sleep(world.plan.quiet_from + seconds - world.scheduler.now)
+        world = self._world
+        times = [world.plan.quiet_from + seconds for seconds in _LATE_REDRIVES_SECONDS]
+        world.work_left.append(lambda: world.scheduler.now <= times[-1])
+        for time in times:
+            world.scheduler.sleep(time - world.scheduler.now)
             self._redrive()
-        is_left.clear()
 
     def _redrive(self) -> None:
         """Redrive every dead letter. One whose redrive fails is invisible for a while, so this ends."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,8 @@ from tools.simulation.endpoint_owners import EndpointOwners, build_endpoint_url
 from tools.simulation.stack_operators import StackOperators
 
 if TYPE_CHECKING:
+    import random
+
     from tools.simulation.budget_invariants import BudgetInvariants
     from tools.simulation.concurrency_invariants import ConcurrencyInvariants
     from tools.simulation.invariants import Invariants
@@ -62,8 +63,7 @@ class Workload:
             world.scheduler.spawn(f"owner-{tenant}", partial(endpoint_owners.run, tenant))
         if source.random() < 0.3:
             world.scheduler.spawn("operator", operators.use_breaker)
-        drawn = random.Random(f"{world.scheduler.seed}/redrives").random()
-        is_late = drawn < self._settings.late_redrive_share
+        is_late = world.features.has_late_redrives
         redrive = operators.redrive_dead_letters_late if is_late else operators.redrive_dead_letters
         world.scheduler.spawn("redriver", redrive)
         if self._budgets is not None:

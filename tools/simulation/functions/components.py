@@ -64,6 +64,7 @@ class Features:
     has_redeliveries: bool = False
     has_harvests: bool = False
     has_changes: bool = False
+    has_late_redrives: bool = False
 
     @property
     def has_operations(self) -> bool:

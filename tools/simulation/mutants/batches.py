@@ -96,6 +96,7 @@ BATCH_MUTANTS: tuple[Mutant, ...] = (
         "every batch ends",
         ((DynamoUsageStore, "count", _count_batches_apart),),
         settings=WITH_BATCHES,
+        is_slow=True,
     ),
     Mutant(
         "a batch is completed without its results",
@@ -111,6 +112,7 @@ BATCH_MUTANTS: tuple[Mutant, ...] = (
             (budget_store, "build_puts", _put_without_revision),
         ),
         settings=WITH_BATCHES,
+        is_slow=True,
     ),
     Mutant(
         "a batch does not wait for its last job",

@@ -25,7 +25,7 @@ class Mutant:
 
     `mix` are the faults of its runs where those of a seed meet the broken part too rarely; `scenario` is
     explored instead where the broken part takes a certain order of steps, or run with a `script` where it
-    is too long for that.
+    is too long for that. The tests leave a mutant that `is_slow` to `make mutants`.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Mutant:
     settings: RunSettings = SETTINGS
     scenario: str = ""
     script: Mapping[str, str] | None = None
+    is_slow: bool = False
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -84,6 +84,7 @@ OPERATOR_MUTANTS: tuple[Mutant, ...] = (
             ),
         ),
         settings=_WITH_REDELIVERIES,
+        is_slow=True,
     ),
     Mutant(
         "a redelivery of what has succeeded sends nothing",
@@ -91,6 +92,7 @@ OPERATOR_MUTANTS: tuple[Mutant, ...] = (
         ((redelivery, "restart_schedule", _restart_without_status),),
         # Its command is never done with.
         settings=replace(_WITH_REDELIVERIES, ignored=frozenset({"every message is handled"})),
+        is_slow=True,
     ),
     Mutant(
         "the deliveries of other tenants are redelivered",
@@ -121,18 +123,21 @@ OPERATOR_MUTANTS: tuple[Mutant, ...] = (
         "a refused create leaves nothing",
         ((PauseSwitch, "check", lambda _self, _tenant: None),),
         settings=RunSettings(jobs=40, key_requests=0, pause_share=1.0),
+        is_slow=True,
     ),
     Mutant(
         "a budget that is lowered stays as it was",
         "a budget is not overspent",
         ((DynamoBudgetStore, "put_limits", _put_if_higher),),
         settings=_WITH_CHANGES,
+        is_slow=True,
     ),
     Mutant(
         "keys are not marked when their tenant gets a budget",
         "a key knows its budget",
         ((KeyService, "mark_budgets", lambda *_arguments: None),),
         settings=_WITH_CHANGES,
+        is_slow=True,
     ),
     Mutant(
         "concurrency limits are read once",

@@ -24,5 +24,6 @@ PAUSE_MUTANTS: tuple[Mutant, ...] = (
         ((cached_reading, "_MAX_KEPT_SECONDS", math.inf),),
         mix=FaultMix(aws_reads=Rates(rejected=0.3)),
         settings=RunSettings(jobs=40, pause_share=1.0),
+        is_slow=True,
     ),
 )

@@ -97,6 +97,7 @@ SEARCH_MUTANTS: tuple[Mutant, ...] = (
         "a search finds each prediction once",
         ((DynamoJobStore, "list_newer_jobs", _list_newer_and_skip_one),),
         settings=_WITH_SEARCHES,
+        is_slow=True,
     ),
     Mutant(
         "the page after a cursor begins with what was shown last",

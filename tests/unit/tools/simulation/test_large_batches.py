@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 
 from replicate_proxy.batches.worker import BatchWorker
 from tools.simulation.mutants.batches import BATCH_MUTANTS
-from tools.simulation.mutants.catalog import MUTANTS
 from tools.simulation.mutants.hunt import hunt
 from tools.simulation.mutants.reads import RESULT_MUTANTS
 from tools.simulation.run import RunResult, RunSettings, run_seed
 
+if TYPE_CHECKING:
+    from tools.simulation.mutants.mutant import Mutant
+
 BATCHES = RunSettings(jobs=20, key_requests=0, delete_share=0.3, batch_share=1.0)
 SEEDS = range(1, 13)
 # Each of these breaks its guarantee within a few seeds; `make mutants` hunts all of them.
-SLOW_MUTANTS = {
-    "the counts of a batch are written after the marks of its jobs",
-    "a slice is written whatever has become of the batch",
-}
-QUICK_MUTANTS = [
-    mutant.name for mutant in (*BATCH_MUTANTS, *RESULT_MUTANTS) if mutant.name not in SLOW_MUTANTS
-]
+QUICK_MUTANTS = [mutant for mutant in (*BATCH_MUTANTS, *RESULT_MUTANTS) if not mutant.is_slow]
 
 
 @cache
@@ -83,8 +80,6 @@ def test_error_that_the_worker_does_not_expect_breaks_a_guarantee(monkeypatch: p
     assert "BatchFailed" in violation.detail
 
 
-@pytest.mark.parametrize("name", QUICK_MUTANTS)
-def test_broken_code_of_large_batches_is_caught(name: str) -> None:
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
-
+@pytest.mark.parametrize("mutant", QUICK_MUTANTS, ids=lambda mutant: mutant.name)
+def test_broken_code_of_large_batches_is_caught(mutant: Mutant) -> None:
     assert hunt(mutant, max_seeds=30).found

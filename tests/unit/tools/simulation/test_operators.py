@@ -19,15 +19,7 @@ OPERATED = RunSettings(jobs=20, key_requests=0, delete_share=0.2, redelivery_sha
 CHANGED = RunSettings(jobs=20, limited_share=1.0, change_share=1.0, parameter_share=1.0)
 # These have a budget, too.
 BUDGET_SEEDS = (3, 8)
-# `make mutants` hunts these as well.
-SLOW_MUTANTS = {
-    "a redelivery counts as overtaken by what succeeded before it",
-    "a redelivery of what has succeeded sends nothing",
-    "a budget that is lowered stays as it was",
-    "a pause refuses nothing",
-    "keys are not marked when their tenant gets a budget",
-}
-QUICK_MUTANTS = [mutant for mutant in OPERATOR_MUTANTS if mutant.name not in SLOW_MUTANTS]
+QUICK_MUTANTS = [mutant for mutant in OPERATOR_MUTANTS if not mutant.is_slow]
 
 
 @pytest.mark.parametrize("seed", range(1, 4))

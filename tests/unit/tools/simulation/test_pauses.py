@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from tools.simulation.mutants.mutant import Mutant
 
 PAUSED = RunSettings(jobs=12, key_requests=0, limited_share=1.0, pause_share=1.0)
-# `make mutants` hunts this one as well.
-SLOW_MUTANT = "what was read before a pause counts for as long as nothing is read"
-QUICK_MUTANTS = [mutant for mutant in PAUSE_MUTANTS if mutant.name != SLOW_MUTANT]
+QUICK_MUTANTS = [mutant for mutant in PAUSE_MUTANTS if not mutant.is_slow]
 
 
 @pytest.mark.parametrize("seed", range(1, 3))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tools.simulation.mutants.catalog import MUTANTS
 from tools.simulation.mutants.hunt import hunt
 from tools.simulation.mutants.reads import SEARCH_MUTANTS
 from tools.simulation.run import RunResult, RunSettings, run_seed
 
+if TYPE_CHECKING:
+    from tools.simulation.mutants.mutant import Mutant
+
 SEARCHED = RunSettings(jobs=20, key_requests=0, delete_share=0.3, searches=12)
 SEEDS = range(1, 7)
-# `make mutants` hunts this one as well.
-SLOW_MUTANT = "a search that goes back skips a prediction"
-QUICK_MUTANTS = [mutant.name for mutant in SEARCH_MUTANTS if mutant.name != SLOW_MUTANT]
+QUICK_MUTANTS = [mutant for mutant in SEARCH_MUTANTS if not mutant.is_slow]
 
 
 @cache
@@ -39,8 +40,6 @@ def test_searches_have_several_pages_in_both_directions() -> None:
     assert reads["previous pages of searches"] > 10
 
 
-@pytest.mark.parametrize("name", QUICK_MUTANTS)
-def test_broken_search_is_caught(name: str) -> None:
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.name == name]
-
+@pytest.mark.parametrize("mutant", QUICK_MUTANTS, ids=lambda mutant: mutant.name)
+def test_broken_search_is_caught(mutant: Mutant) -> None:
     assert hunt(mutant, max_seeds=30).found

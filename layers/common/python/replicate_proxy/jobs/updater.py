@@ -128,11 +128,12 @@ class JobUpdater:
             if self._store.claim_prediction(name, job.tenant, job.id, now=self._clock.now()):
                 return None
             owner = self._store.get_prediction_owner(name)
-            if owner is not None and not owner.is_certain:
-                return owner
-            if owner is not None:
+            if owner is None:
+                continue
+            if owner.is_certain:
                 logger.error("prediction claimed by two jobs", job_id=job.id, other_job_id=owner.job_id)
                 return None
+            return owner
         raise _too_many_changes()
 
     def adopt_prediction(self, job: Job, change: Accepted) -> Job:
@@ -153,19 +154,19 @@ class JobUpdater:
         Both or neither: between two writes, it would be the prediction of no job, and this job might be sent
         again. A job at a later attempt is saved as well, since it does not look for earlier predictions.
         """
-        now = self._clock.now()
-        revocation = AdoptionRevoked(replicate_id=replicate_id)
-        adopter = self._store.get(owner.tenant, owner.job_id)
-        changed = [job] if saves_job else []
+        now, revocation = self._clock.now(), AdoptionRevoked(replicate_id=replicate_id)
+        adopter, released = self._store.get(owner.tenant, owner.job_id), None
         if adopter is not None and adopter.replicate_id == replicate_id:
             with suppress(StaleChangeError):  # It has ended.
-                changed.insert(0, apply_change(adopter, revocation, now=now, timeouts=self._timeouts))
+                released = apply_change(adopter, revocation, now=now, timeouts=self._timeouts)
+        changed = [one for one in (released, job if saves_job else None) if one is not None]
         name = job.account.qualify(replicate_id)
         saved = self._store.transfer_prediction(name, owner, job, changed=changed, now=now)
-        if adopter is not None and len(saved) > saves_job:
-            other = saved[0]
-            logger.warning("adopted prediction is another job's", job_id=other.id, replicate_id=replicate_id)
-            self._on_changed(adopter, other, revocation)
+        if adopter is not None and released is not None:
+            logger.warning(
+                "adopted prediction is another job's", job_id=adopter.id, replicate_id=replicate_id
+            )
+            self._on_changed(adopter, saved[0], revocation)
         return saved[-1] if saves_job else job
 
 
